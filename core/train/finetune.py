@@ -1,0 +1,197 @@
+"""One LoRA fine-tuning run, from files to an adapter folder that plain peft loads.
+
+PEFT makes the adapter, transformers' Trainer runs the loop, so checkpoints and resuming are theirs. Knows
+training; knows nothing of gates or of comparing models.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import TrainingError
+from core.pair.fetch import local_folder
+from core.pair.files import sha256_of, write_atomically
+from core.pair.load import end_of_turn_ids, load_base
+from core.pair.prompts import PromptBuilder
+from core.pair.registry import Source
+from core.train.encode import Example, collate, encode
+from core.train.heldout import document_losses, summarise
+from core.train.progress import CurveCallback, Say
+from core.train.rows import FileChoice, choose_rows
+from core.train.settings import FinetuneResult, FinetuneSettings
+
+CHECKPOINTS = "checkpoints"
+
+
+def finetune(base: Source, out: Path, settings: FinetuneSettings, say: Say, device: str = "cpu") -> FinetuneResult:
+    """Trains an adapter for `base` and writes it to `out`.
+
+    A run that was stopped goes on from its last checkpoint when called again with the same settings and folder.
+
+    Args:
+        base: where the base model comes from; it must be on this machine.
+        out: receives the adapter, `settings.json`, `curve.jsonl` and the checkpoints.
+        settings: see `FinetuneSettings`.
+        say: called with one line of progress at a time.
+        device: where to train.
+
+    Raises:
+        TrainingError: `out` holds a finished adapter or another run, or cannot be written, or the loss is not finite.
+        DataError: a file or a row cannot be used.
+        PairUnavailableError: the base is not here.
+    """
+    _claim_folder(out, settings)
+    folder = local_folder(base)
+    torch.manual_seed(settings.seed)
+    model, tokenizer = load_base(folder, device, getattr(torch, settings.dtype))
+    prompts = PromptBuilder(tokenizer, end_of_turn_ids(model, tokenizer), model.config.max_position_embeddings)
+    examples = [e for choice in (*settings.data, *settings.replay) for e in _encoded(choice, settings.seed, prompts)]
+    heldout = {
+        choice.path.name: _encoded(replace(choice, rows=settings.heldout_rows or None), settings.seed, prompts)
+        for choice in settings.heldout
+    }
+    n_tokens = sum(len(example.ids) for example in examples)
+    say(f"{len(examples):,} rows an epoch, {n_tokens:,} tokens; {len(heldout)} held-out files")
+
+    pad_id = prompts.end_ids[0]
+    score = partial(_heldout_losses, heldout=heldout, pad_id=pad_id)
+    peft_model = _with_adapter(model, settings, base.id)
+    callback = CurveCallback(out / "curve.jsonl", score, settings.heldout_every, examples, say)
+    trainer = _trainer(peft_model, examples, out, settings, device, pad_id, callback)
+    started = time.perf_counter()
+    resumable = any((out / CHECKPOINTS).glob("checkpoint-*/trainer_state.json"))
+    trainer.train(resume_from_checkpoint=resumable or None)
+    seconds = time.perf_counter() - started
+
+    _round_to_half(peft_model)
+    after = score(peft_model)
+    peft_model.save_pretrained(out)
+    _name_base(out, base.id)
+    callback.record_heldout(trainer.state.global_step, after)
+    say("held-out loss of the saved adapter: " + _losses_text(after))
+    return FinetuneResult(
+        out=str(out),
+        adapter_sha256=sha256_of(out / "adapter_model.safetensors"),
+        steps=trainer.state.global_step,
+        n_rows=len(examples),
+        n_tokens=n_tokens,
+        seconds=seconds,
+        heldout_before=callback.before(),
+        heldout_after=after,
+    )
+
+
+def _losses_text(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in losses.items()) or "none given"
+
+
+def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
+    """Makes `out`, or checks that what it holds is the same run."""
+    wanted = json.loads(json.dumps(asdict(settings), default=str))
+    record = out / "settings.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / "adapter_model.safetensors").exists():
+            raise TrainingError(f"{out} already holds a finished adapter.", "Give another --out.")
+        if record.is_file() and json.loads(record.read_text()) != wanted:
+            raise TrainingError(f"{out} holds a run with other settings.", "Give another --out, or the same settings.")
+        write_atomically(record, json.dumps(wanted, indent=1))
+    except OSError as error:
+        raise TrainingError(f"Cannot write to {out}: {error.strerror or error}.", "Give another --out.") from error
+
+
+def _encoded(choice: FileChoice, seed: int, prompts: PromptBuilder) -> list[Example]:
+    return [encode(row, prompts) for row in choose_rows(choice, seed)] * choice.passes
+
+
+def _heldout_losses(model: Any, heldout: dict[str, list[Example]], pad_id: int) -> dict[str, float]:
+    was_training = model.training
+    model.eval()
+    losses = {name: summarise(document_losses(model, rows, pad_id)).loss for name, rows in heldout.items()}
+    model.train(was_training)
+    return losses
+
+
+def _with_adapter(model: Any, settings: FinetuneSettings, base_id: str) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets),
+        base_model_name_or_path=base_id,
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise TrainingError(f"The adapter does not fit this model: {error}", "Check --targets.") from error
+
+
+def _trainer(
+    model: Any,
+    examples: list[Example],
+    out: Path,
+    settings: FinetuneSettings,
+    device: str,
+    pad_id: int,
+    callback: Callable[..., Any],
+) -> Any:
+    from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    arguments = TrainingArguments(
+        output_dir=str(out / CHECKPOINTS),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup,
+        max_grad_norm=settings.clip,
+        weight_decay=0.0,
+        train_sampling_strategy="group_by_length",
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
+        seed=settings.seed,
+        use_cpu=device == "cpu",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=[{"input_ids": example.ids, "example": example} for example in examples],
+        data_collator=lambda rows: collate([row["example"] for row in rows], pad_id),
+        callbacks=[callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _round_to_half(model: Any) -> None:
+    """Rounds the factors to float16, so that what is scored and saved is one and the same fine-tune."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.half().to(parameter.dtype)
+
+
+def _name_base(out: Path, base_id: str) -> None:
+    """Stores the factors as float16 and records the base by its name instead of a folder on this machine."""
+    from safetensors.torch import load_file, save_file
+
+    weights = out / "adapter_model.safetensors"
+    save_file({k: v.half().contiguous() for k, v in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    config = json.loads((out / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = base_id
+    write_atomically(out / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True))
