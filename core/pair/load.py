@@ -31,7 +31,9 @@ def load_base(folder: Path, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
         )
         return model.to(device).eval(), tokenizer
     except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(f"The weights in {folder.name} do not fit on {device}.", "Use another device.") from error
+        raise DeviceMemoryError(
+            f"The weights in {folder.name} do not fit on {device}.", "Use another device."
+        ) from error
     except (OSError, ValueError) as error:
         raise PairUnavailableError(
             f"{folder} cannot be loaded: {str(error).splitlines()[0]}", "Give a folder saved by transformers."

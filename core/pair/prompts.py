@@ -167,9 +167,7 @@ class PromptBuilder:
         """
         rendered = self._render(messages)
         sentinels = [_SENTINEL.format(number) for number in range(len(messages))]
-        skeleton = self._render(
-            [Message(role=m["role"], content=s) for m, s in zip(messages, sentinels, strict=True)]
-        )
+        skeleton = self._render([Message(role=m["role"], content=s) for m, s in zip(messages, sentinels, strict=True)])
         spans: list[tuple[int, int]] = []
         position = 0
         for message, sentinel in zip(messages, sentinels, strict=True):
@@ -195,7 +193,9 @@ class PromptBuilder:
         total = b"".join(tokens)
         if total != rendered.encode():
             # A normalising tokenizer (Qwen2 composes characters): measure the spans in normalised text.
-            pieces = [unicodedata.normalize("NFC", rendered.encode()[:edge].decode()) for span in spans for edge in span]
+            pieces = [
+                unicodedata.normalize("NFC", rendered.encode()[:edge].decode()) for span in spans for edge in span
+            ]
             edges = [len(piece.encode()) for piece in pieces]
             spans = list(zip(edges[::2], edges[1::2], strict=True))
             if total != unicodedata.normalize("NFC", rendered).encode():

@@ -63,7 +63,7 @@ def collate(examples: list[Example], pad_id: int) -> dict[str, Tensor]:
     """Right-padded batch, its length rounded up to a multiple of 64 so that few shapes occur.
 
     Returns:
-        `input_ids`, `attention_mask` and `labels`, each (rows, pos) int64; labels are -100 on the prompt and on padding.
+        `input_ids`, `attention_mask` and `labels`, each (rows, pos) int64; labels are -100 on prompt and padding.
     """
     longest = max(len(example.ids) for example in examples)
     width = -(-longest // LENGTH_STEP) * LENGTH_STEP

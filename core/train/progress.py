@@ -20,7 +20,7 @@ from core.train.settings import CurvePoint
 Say = Callable[[str], None]
 
 
-class CurveCallback(TrainerCallback):
+class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
     """Writes `curve.jsonl` and says one line at each logged step.
 
     Args:

@@ -1,0 +1,58 @@
+"""The command line: `python -m core COMMAND …`.
+
+Exit codes: 0 done; 1 a bug; 2 bad arguments or input; 3 the pair is not available; 4 out of memory; 130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+import warnings
+
+from core.commands import ask, diff, finetune, pairs
+from core.commands.common import Parser
+from core.errors import GraftError
+from core.present.reports import ErrorDetail, ErrorReport, to_json
+
+COMMANDS = (pairs, diff, ask, finetune)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in typed
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)  # other libraries' notices to their own developers
+    try:
+        parser = Parser(prog="python -m core", description="What medical fine-tuning changed in a language model.")
+        commands = parser.add_subparsers(dest="name", required=True, parser_class=Parser, metavar="COMMAND")
+        for command in COMMANDS:
+            command.add_parser(commands)
+        arguments = parser.parse_args(typed)
+        arguments.typed = typed
+        arguments.run(arguments)
+        sys.stdout.flush()
+        return 0
+    except GraftError as error:
+        return _fail(as_json, type(error).__name__, error.message, error.remedy, error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(as_json, "Interrupted", "Interrupted.", "", 130)
+    except MemoryError as error:
+        return _fail(as_json, "DeviceMemoryError", f"Out of memory: {error}", "Shorten the text.", 4)
+    except BrokenPipeError:  # the reader of standard output left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(as_json, "Bug", f"{type(error).__name__}: {error}", "Please report this with the lines above.", 1)
+
+
+def _fail(as_json: bool, kind: str, message: str, remedy: str, code: int) -> int:
+    if as_json:
+        print(to_json(ErrorReport(ErrorDetail(kind, message, remedy))))
+    else:
+        print(f"{message} {remedy}".strip(), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

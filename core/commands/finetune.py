@@ -1,0 +1,64 @@
+"""`finetune`: trains a LoRA adapter for a pair's base."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from core.commands.common import emit, head, say
+from core.errors import ArgumentError
+from core.pair.registry import named_source, pair_spec
+from core.present.reports import FinetuneReport
+from core.present.texts import finetune_text
+from core.train.finetune import finetune
+from core.train.rows import parse_choice
+from core.train.settings import TARGETS, FinetuneSettings
+
+_FILE_HELP = "JSON lines (.gz too): FILE[,rows=N][,passes=N][,max_chars=N]"
+
+
+def add_parser(commands: Any) -> None:
+    """Declares the command."""
+    d = FinetuneSettings(data=(parse_choice("x"),))
+    parser = commands.add_parser("finetune", help="train a LoRA adapter on question–answer rows")
+    parser.add_argument("--pair", default="demo", metavar="NAME", help="whose base to train on (default: demo)")
+    parser.add_argument("--base", metavar="ID|DIR", help="train on this base instead")
+    parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help=_FILE_HELP)
+    parser.add_argument("--replay", nargs="+", default=[], metavar="FILE", help="general rows against forgetting")
+    parser.add_argument("--heldout", nargs="+", default=[], metavar="FILE", help="rows to score, never trained on")
+    parser.add_argument("--adapter-dir", "--out", dest="folder", type=Path, required=True, metavar="DIR")
+    for name, kind in _NUMBERS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, default=getattr(d, name), help="default: %(default)s"
+        )
+    parser.add_argument("--targets", default=",".join(TARGETS), help="projections to adapt")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=d.dtype)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
+    parser.set_defaults(run=run, out=None)
+
+
+_NUMBERS: dict[str, type] = {
+    "rank": int, "alpha": int, "dropout": float, "learning_rate": float, "warmup": float, "clip": float,
+    "batch_size": int, "accumulation": int, "epochs": int, "max_steps": int, "heldout_rows": int,
+    "heldout_every": int, "checkpoint_every": int, "seed": int,
+}  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains and reports."""
+    targets = tuple(arguments.targets.split(","))
+    unknown = [name for name in targets if name not in TARGETS]
+    if unknown:
+        raise ArgumentError(f"--targets names {unknown[0]!r}.", f"Choose from {', '.join(TARGETS)}.")
+    settings = FinetuneSettings(
+        data=tuple(parse_choice(text) for text in arguments.data),
+        replay=tuple(parse_choice(text) for text in arguments.replay),
+        heldout=tuple(parse_choice(text) for text in arguments.heldout),
+        targets=targets,
+        dtype=arguments.dtype,
+        **{name: getattr(arguments, name) for name in _NUMBERS},
+    )
+    base = named_source(arguments.base, "The base model") if arguments.base else pair_spec(arguments.pair).base
+    result = finetune(base, arguments.folder, settings, say, arguments.device)
+    report = FinetuneReport(**head(arguments, None), settings=settings, result=result)
+    emit(report, finetune_text(report), arguments)

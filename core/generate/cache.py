@@ -1,0 +1,89 @@
+"""Keys and values of the rows being decoded, in buffers that are not copied at every step.
+
+transformers' own growing cache concatenates, which takes fresh memory for every token; this one doubles its
+buffers now and then and hands out views. Knows tensors only.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+_ROOM = 64
+
+
+class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships no types
+    """One layer's keys and values, (rows, n_heads, pos, d_head), as views of larger buffers."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Makes the first buffers."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self._buffers = tuple(
+            t.new_empty(*t.shape[:2], t.shape[2] + _ROOM, t.shape[3]) for t in (key_states, value_states)
+        )
+        self._view(0)
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Appends new positions and returns all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        stop = start + key_states.shape[2]
+        if stop > self._buffers[0].shape[2]:
+            self._grow(start, 2 * stop)
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:stop] = new
+        self._view(stop)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps some rows, in the order given; a row may be asked for twice."""
+        length = self.get_seq_length()
+        self._buffers = tuple(buffer[indices] for buffer in self._buffers)
+        self._view(length)
+
+    def copy_rows(self, indices: Tensor) -> "BufferedLayer":
+        """A new layer with copies of some rows."""
+        other = BufferedLayer()
+        other.dtype, other.device, other.is_initialized = self.dtype, self.device, True
+        other._buffers = tuple(buffer[indices] for buffer in self._buffers)
+        other._view(self.get_seq_length())
+        return other
+
+    def get_seq_length(self) -> int:
+        """How many positions are held."""
+        return self.keys.shape[2] if self.is_initialized else 0
+
+    def _grow(self, length: int, capacity: int) -> None:
+        grown = tuple(b.new_empty(*b.shape[:2], capacity, b.shape[3]) for b in self._buffers)
+        for old, new in zip(self._buffers, grown, strict=True):
+            new[:, :, :length] = old[:, :, :length]
+        self._buffers = grown
+
+    def _view(self, length: int) -> None:
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+
+class RowCache(Cache):  # type: ignore[misc]
+    """A cache whose rows can leave, or be copied into another cache."""
+
+    def __init__(self, layers: list[Any] | None = None) -> None:
+        if layers is None:
+            super().__init__(layer_class_to_replicate=BufferedLayer)
+        else:
+            super().__init__(layers=layers)
+
+    def keep(self, rows: list[int]) -> None:
+        """Drops every row but these."""
+        for layer in self.layers:
+            layer.batch_select_indices(torch.tensor(rows, device=layer.device))
+
+    def copy(self, rows: list[int]) -> "RowCache":
+        """A new cache holding copies of some rows; a row may be asked for twice."""
+        return RowCache([layer.copy_rows(torch.tensor(rows, device=layer.device)) for layer in self.layers])
+
+    def n_bytes(self) -> int:
+        """Memory held by the buffers."""
+        return sum(buffer.numel() * buffer.element_size() for layer in self.layers for buffer in layer._buffers)

@@ -1,0 +1,43 @@
+"""From the last hidden state to logits, in float32 whatever the model's dtype, without large temporaries.
+
+Knows one matrix; knows nothing about pairs. Source: METRICS "Precision": bfloat16 logits make a KL of 1e-4 half
+wrong, so the unembedding is multiplied in float32.
+"""
+
+import torch
+from torch import Tensor
+
+MAX_TEMPORARY_BYTES = 256 * 2**20
+
+
+class Unembedding:
+    """Multiplies hidden states with the unembedding matrix in float32.
+
+    Args:
+        weight: (d_vocab, d_model), any float dtype. A float32 copy is kept where it is at most 256 MB; a larger
+            one is upcast in slices over the vocabulary.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.d_vocab, self.d_model = weight.shape
+        self._weight = weight.detach()
+        fits = weight.numel() * 4 <= MAX_TEMPORARY_BYTES
+        self._float32 = self._weight.float() if fits or weight.dtype == torch.float32 else None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """(..., d_model) hidden states after the final norm → (..., d_vocab) float32 logits.
+
+        The caller bounds the result: `positions_at_once` says how many positions fit.
+        """
+        states = hidden.float()
+        if self._float32 is not None:
+            return states @ self._float32.T
+        logits = torch.empty(*states.shape[:-1], self.d_vocab, dtype=torch.float32, device=states.device)
+        step = max(1, MAX_TEMPORARY_BYTES // (4 * self.d_model))
+        for start in range(0, self.d_vocab, step):
+            logits[..., start : start + step] = states @ self._weight[start : start + step].float().T
+        return logits
+
+    def positions_at_once(self, bytes_per_entry: int) -> int:
+        """How many positions fit into 256 MB when each vocabulary entry takes so many bytes."""
+        return max(1, MAX_TEMPORARY_BYTES // (bytes_per_entry * self.d_vocab))

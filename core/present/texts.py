@@ -1,0 +1,80 @@
+"""Reports as readable text for a terminal.
+
+Knows reports; computes nothing but rounding.
+"""
+
+from core.measure.metrics import DEFAULT_FIGURE, METRICS
+from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport
+
+
+def two_digits(value: float | None) -> str:
+    """A number to two significant digits, as pages show it; `–` where there is none."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if 0.001 <= abs(value) < 100:
+        text = f"{value:#.2g}"
+        return text.rstrip(".")
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1e}"
+
+
+def pairs_text(report: PairsReport) -> str:
+    """One paragraph a pair."""
+    lines = []
+    for pair in report.pairs:
+        size = f"{pair.n_layers} layers, d_model {pair.d_model}" if pair.n_layers else "size known once fetched"
+        lines += [
+            f"{pair.name}: {pair.title} ({'ready' if pair.ready else 'not ready'}; {size})",
+            f"  base   {pair.base.id}  {pair.base.path or 'not fetched'}",
+            f"  tuned  {pair.tuned.id} ({pair.tuned.kind})  {pair.tuned.path or 'not here'}",
+        ]
+    return "\n".join(lines)
+
+
+def diff_text(report: DiffReport) -> str:
+    """The summary, then one line a scored answer token."""
+    figure = report.summary[DEFAULT_FIGURE]
+    lines = [
+        f"Text of: {report.answer_from}. Mask: {report.mask} ({figure.n} tokens).",
+        f"{METRICS[DEFAULT_FIGURE].label}: mean {two_digits(figure.mean)} ± {two_digits(figure.noise)} nats, "
+        f"max {two_digits(figure.max)} nats. Top 10 % of tokens hold "
+        f"{two_digits(report.concentration.top_10pct)} of the sum.",
+        *(f"Warning: {warning}" for warning in report.warnings),
+        "",
+        f"{'pos':>4}  {'part':<9}  {'KL(tuned‖base)':>14}  {'√JS':>6}  {'rank in base':>12}  token",
+    ]
+    for token in report.tokens[len(report.prompt_ids) :]:
+        lines.append(
+            f"{token.pos:>4}  {token.part:<9}  {two_digits(token.kl_tuned_base):>14}  "
+            f"{two_digits(token.js_distance):>6}  {token.rank_base or 0:>12}  {token.text!r}"
+        )
+    return "\n".join(lines)
+
+
+def ask_text(report: AskReport) -> str:
+    """One block a lane."""
+    blocks = []
+    for lane in report.lanes:
+        speed = two_digits(lane.tokens_per_second)
+        blocks.append(
+            f"== {lane.name} ({len(lane.ids)} tokens, {speed} tokens/s, ended by {lane.finished})\n{lane.text}\n"
+            f"   KL(lane‖base) {two_digits(lane.kl_to_base)}, KL(lane‖tuned) {two_digits(lane.kl_to_tuned)} nats a "
+            f"token; repeated 4-grams {two_digits(lane.repetition)}"
+        )
+    parted = report.first_divergence
+    words = "Base and fine-tuned answer alike." if parted is None else f"Base and fine-tuned part at token {parted}."
+    return "\n\n".join([*blocks, words, *(f"Warning: {warning}" for warning in report.warnings)])
+
+
+def finetune_text(report: FinetuneReport) -> str:
+    """What was trained and what became of the held-out loss."""
+    result = report.result
+    lines = [
+        f"Adapter in {result.out} (SHA-256 {result.adapter_sha256[:12]}…), {result.steps} steps, "
+        f"{result.seconds / 60:.0f} min."
+    ]
+    for name, after in result.heldout_after.items():
+        before = result.heldout_before.get(name)
+        lines.append(f"  {name}: {two_digits(before)} → {two_digits(after)} nats a token")
+    return "\n".join(lines)
