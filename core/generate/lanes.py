@@ -18,7 +18,7 @@ from core.generate.sampling import RowSampler, Sampling
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 
-Finished = Literal["end", "length"]
+Finished = Literal["end", "length", "stopped"]
 
 
 @dataclass(frozen=True)

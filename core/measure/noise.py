@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from core.measure.divergence import kl_divergence
+from core.measure.divergence import js_distance, js_divergence, kl_divergence
 from core.pair.files import write_atomically
 from core.pair.home import graft_home
 from core.pair.open import PROBE
@@ -27,12 +27,14 @@ class Noise:
     Attributes:
         kl: 99th percentile over tokens and pairs of routes of the KL, nats: the noise floor.
         logit: largest |Δlogit|.
+        js_distance: as `kl`, of √(JS in bits).
         n_tokens: how many positions were compared.
         routes: their names.
     """
 
     kl: float
     logit: float
+    js_distance: float
     n_tokens: int
     routes: tuple[str, ...]
 
@@ -40,7 +42,7 @@ class Noise:
 def noise_of(pair: Pair) -> Noise:
     """The pair's noise, measured once per machine setting and remembered in the cache folder."""
     key = "|".join(
-        [pair.identity.base_sha256, pair.device, pair.dtype, torch.__version__, str(torch.get_num_threads())]
+        ["2", pair.identity.base_sha256, pair.device, pair.dtype, torch.__version__, str(torch.get_num_threads())]
     )
     store = graft_home() / "noise.json"
     known = json.loads(store.read_text()) if store.is_file() else {}
@@ -49,7 +51,7 @@ def noise_of(pair: Pair) -> Noise:
         with contextlib.suppress(OSError):  # a read-only cache folder only means measuring again next time
             write_atomically(store, json.dumps(known, indent=1))
     found = known[key]
-    return Noise(found["kl"], found["logit"], found["n_tokens"], tuple(found["routes"]))
+    return Noise(**{**found, "routes": tuple(found["routes"])})
 
 
 @torch.no_grad()
@@ -59,5 +61,7 @@ def measure_noise(pair: Pair) -> Noise:
     prompt = prompts.chat([Message(role="user", content=PROBE)]) if prompts.template_sha256 else prompts.raw(PROBE)
     logits = [pair.unembed(route(pair, prompt.ids, pair.base_gates())[0]) for route in ROUTES.values()]
     kl = torch.cat([kl_divergence(a, b) for a, b in combinations(logits, 2)])
+    distance = js_distance(torch.cat([js_divergence(a, b) for a, b in combinations(logits, 2)]))
     largest = max(float((a - b).abs().max()) for a, b in combinations(logits, 2))
-    return Noise(float(np.percentile(kl.cpu().numpy(), 99)), largest, len(prompt.ids), tuple(ROUTES))
+    floors = [float(np.percentile(values.cpu().numpy(), 99)) for values in (kl, distance)]
+    return Noise(floors[0], largest, floors[1], len(prompt.ids), tuple(ROUTES))

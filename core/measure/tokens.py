@@ -53,23 +53,23 @@ class TokenScore:
 
 
 def token_scores(
-    prompts: PromptBuilder, ids: Sequence[int], parts: Sequence[Part], scores: PositionScores, first: int
+    prompts: PromptBuilder, ids: Sequence[int], parts: Sequence[Part], scores: PositionScores | None, first: int
 ) -> tuple[TokenScore, ...]:
     """Tokens with their scores.
 
     Args:
         prompts: the pair's texts.
         ids, parts: the tokens, of equal length.
-        scores: of positions `first`, `first` + 1, …; must reach the end.
+        scores: of positions `first`, `first` + 1, …; must reach the end. None where there are none yet.
         first: the first scored position; tokens before it have no scores.
     """
-    columns = {name: values.tolist() for name, values in scores.values.items()}
-    tops = {model: _choices(prompts, scores, model) for model in ("base", "tuned")}
+    columns = {name: values.tolist() for name, values in scores.values.items()} if scores else {}
+    tops = {model: _choices(prompts, scores, model) for model in ("base", "tuned")} if scores else {}
     tokens = []
     for pos, (token_id, part, piece) in enumerate(zip(ids, parts, prompts.pieces(ids), strict=True)):
         index = pos - first
         token = TokenScore(pos, token_id, piece.text, piece.bytes, part)
-        if index >= 0:
+        if index >= 0 and columns:
             numbers = {name: column[index] for name, column in columns.items()}
             numbers |= {name: int(numbers[name]) for name in ("rank_base", "rank_tuned")}
             token = TokenScore(

@@ -53,7 +53,7 @@ class TokenBytes:
 
     def _look_up(self, token_id: int) -> bytes:
         if token_id in self._added:
-            return self._added[token_id].encode()
+            return str(self._added[token_id]).encode()
         token: str | None = self._tokenizer.convert_ids_to_tokens(token_id)
         if token is None:  # an id past the vocabulary: some models pad their embedding
             return b""

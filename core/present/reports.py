@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
-from core.generate.answers import LaneAnswer
+from core.generate.record import LaneAnswer
 from core.measure.metrics import UNITS
 from core.measure.summary import Bin, Choices, Concentration, Summary
 from core.measure.tokens import TokenScore

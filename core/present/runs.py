@@ -1,0 +1,108 @@
+"""A finished run as one file: what was asked, how, and every token of every answer with its scores.
+
+Downloaded, uploaded again and replayed without a model. Knows reports; runs nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import DataError
+from core.generate.record import LaneAnswer
+from core.measure.tokens import Choice, TokenScore
+from core.pair.prompts import Message
+from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
+from core.present.reports import Report
+
+MAX_BYTES = 5 * 2**20
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a question was asked.
+
+    Attributes:
+        system: the system prompt; null for the template's own.
+        raw: whether the chat template was left out.
+        layers, part, strength: of the hybrid, in the layer grammar of the command line.
+        direction: `tuned-into-base`, or `base-into-tuned` where the chosen layers are the base's.
+        temperature, top_p, seed, max_new_tokens: how tokens were chosen.
+    """
+
+    system: str | None = None
+    raw: bool = False
+    layers: str = "none"
+    part: str = "both"
+    strength: float = 1.0
+    direction: str = "tuned-into-base"
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    max_new_tokens: int = 160
+
+
+@dataclass(frozen=True)
+class LaneRun:
+    """One answer with its tokens."""
+
+    answer: LaneAnswer
+    tokens: tuple[TokenScore, ...]
+
+
+@dataclass(frozen=True)
+class RunReport(Report):
+    """One question with its answers, complete enough to be shown again.
+
+    `noise` is the floor of √(JS bits) under which a token carries no colour.
+    """
+
+    messages: tuple[Message, ...]
+    settings: RunSettings
+    prompt_ids: tuple[int, ...]
+    lanes: tuple[LaneRun, ...]
+    first_divergence: int | None
+    noise: float
+    banner: str
+    warnings: tuple[str, ...]
+
+
+def run_from_json(text: str | bytes) -> RunReport:
+    """A run read back from its file.
+
+    Raises:
+        DataError: it is not a run of this schema version, or too large; the message says which.
+    """
+    if len(text) > MAX_BYTES:
+        raise DataError(f"The file has {len(text) / 2**20:.1f} MB; a run has at most {MAX_BYTES // 2**20}.", "")
+    try:
+        fields = json.loads(text)
+        if fields.get("schema_version") != SCHEMA_VERSION:
+            raise DataError(
+                f"The file has schema version {fields.get('schema_version')}, expected {SCHEMA_VERSION}.",
+                "Give a run downloaded from this version.",
+            )
+        return RunReport(
+            schema_version=SCHEMA_VERSION,
+            command=str(fields["command"]),
+            provenance=Provenance(**{**fields["provenance"], "versions": Versions(**fields["provenance"]["versions"])}),
+            messages=tuple(Message(role=m["role"], content=str(m["content"])) for m in fields["messages"]),
+            settings=RunSettings(**fields["settings"]),
+            prompt_ids=tuple(int(i) for i in fields["prompt_ids"]),
+            lanes=tuple(_lane(lane) for lane in fields["lanes"]),
+            first_divergence=fields["first_divergence"],
+            noise=float(fields["noise"]),
+            banner=str(fields["banner"]),
+            warnings=tuple(str(w) for w in fields["warnings"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"The file is not a Graft run: {type(error).__name__} {error}.", "Upload a run.") from error
+
+
+def _lane(fields: dict[str, Any]) -> LaneRun:
+    answer = {**fields["answer"], "ids": tuple(fields["answer"]["ids"]), "parts": tuple(fields["answer"]["parts"])}
+    return LaneRun(LaneAnswer(**answer), tuple(_token(token) for token in fields["tokens"]))
+
+
+def _token(fields: dict[str, Any]) -> TokenScore:
+    tops = {name: tuple(Choice(**c) for c in fields[name]) for name in ("top_base", "top_tuned") if fields.get(name)}
+    return TokenScore(**{**fields, **tops})

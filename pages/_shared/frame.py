@@ -1,0 +1,116 @@
+"""The frame every page starts with: title, sign-in, menu, pair, disclaimer.
+
+Knows what all pages share; knows nothing of any one page.
+"""
+
+import streamlit as st
+
+from core.errors import GraftError
+from core.generate.worker import Worker
+from core.pair.fetch import is_ready
+from pages._shared.resources import browser_session, chosen, fetching, start_fetch, worker_of
+
+MENU = {"Ask": "app.py", "About": "pages/about.py"}
+DISCLAIMER = "Research tool, not medical advice. Do not enter personal data."
+
+
+def open_page(name: str) -> None:
+    """Sets the page up and draws what stands on top; must be a page's first call.
+
+    Nothing is drawn before the sign-in gate, where one is configured.
+    """
+    st.set_page_config(page_title=f"Graft · {name}", layout="wide", initial_sidebar_state="collapsed")
+    _sign_in()
+    browser_session()
+    columns = st.columns([1.2, *[1] * len(MENU), 7, 1.8], vertical_alignment="center")
+    columns[0].markdown("#### Graft")
+    for column, (label, target) in zip(columns[1:], MENU.items(), strict=False):
+        column.page_link(target, label=label)
+    columns[-1].toggle("Simple view", key="simple", help="Hides what a clinician does not need.")
+
+
+def _sign_in() -> None:
+    """Asks for a sign-in where the server's secrets configure one (`[auth]`); anyone may look otherwise."""
+    if not _auth_configured():
+        return
+    if not st.user.is_logged_in:
+        st.button("Sign in", on_click=st.login)
+        st.stop()
+    allowed = st.secrets.get("allowed_emails", [])
+    if allowed and st.user.email not in allowed:
+        st.error("This account may not use this server. Ask whoever runs it to add your e-mail address.")
+        st.button("Sign out", on_click=st.logout)
+        st.stop()
+
+
+def _auth_configured() -> bool:
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False
+
+
+def open_worker() -> Worker:
+    """The chosen pair's worker, loaded now if need be; stops the page where the pair cannot be used."""
+    try:
+        choice = chosen()
+        if not is_ready(choice.spec):
+            _offer_fetch()
+            st.stop()
+        waiting = st.empty()
+        with waiting, st.spinner(f"Loading {choice.spec.title} (a few seconds) …", show_time=True):
+            worker = worker_of(choice.spec, choice.device, choice.dtype)
+        waiting.empty()
+        return worker
+    except GraftError as error:
+        show_error(error)
+        st.stop()
+
+
+def banner(worker: Worker) -> None:
+    """One line: the pair, whether its adapter is on, and what to be warned of."""
+    pair = worker.pair
+    light = ":green[●]" if pair.adapter.active else ":red[●]"
+    st.caption(f"{pair.spec.title} · {pair.device}, {pair.dtype} · {light} {pair.adapter.banner}")
+    for warning in pair.adapter.warnings:
+        st.warning(warning, icon=":material/warning:")
+
+
+def show_error(error: GraftError) -> None:
+    """An error as it stands: what happened, and what to do."""
+    st.error(f"{_escaped(error.message)} {_escaped(error.remedy)}", icon=":material/error:")
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-!|<>$~:" else c for c in text)
+
+
+def footer() -> None:
+    """What stands under every page."""
+    st.caption(DISCLAIMER)
+
+
+@st.fragment(run_every=0.5)
+def _watch_fetch() -> None:
+    state = fetching(chosen().spec)
+    if state is None or state.done:
+        st.rerun()
+    else:
+        st.progress(min(state.share, 1.0), text=f"Fetching: {state.stage} …")
+
+
+def _offer_fetch() -> None:
+    spec = chosen().spec
+    state = fetching(spec)
+    if state is not None and not state.done:
+        _watch_fetch()
+        return
+    if state is not None and state.error is not None:
+        show_error(state.error)
+    st.info(
+        f"**{spec.title}** is not on this machine yet. Fetching it takes about a minute, once; "
+        "afterwards no network is needed."
+    )
+    if st.button("Fetch", type="primary"):
+        start_fetch(spec)
+        st.rerun()

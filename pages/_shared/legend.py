@@ -1,0 +1,22 @@
+"""The colour scale's legend, as wide as a line. Knows colours; knows no run."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from core.present.strip import scale
+from core.present.texts import two_digits
+
+_HERE = Path(__file__).parent
+_legend = st.components.v2.component(
+    "graft_legend",
+    html="<div class='legend' data-testid='legend'></div>",
+    css=(_HERE / "legend.css").read_text(),
+    js=(_HERE / "legend.js").read_text(),
+)
+
+
+def draw_legend(noise: float | None) -> None:
+    """What colours, underlines and hatching mean."""
+    words = "below numerical noise" if noise is None else f"below numerical noise ({two_digits(noise)})"
+    _legend(key="legend", data={**scale(), "noise": words})

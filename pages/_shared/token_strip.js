@@ -1,0 +1,219 @@
+// One lane of text as tokens: coloured by a fixed scale, with numbers on hover or focus.
+// Draws only what Python sends; every text goes through textContent, model output is untrusted.
+
+function channels(hex) {
+  return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+}
+
+function luminance(rgb) {
+  const [r, g, b] = rgb.map((v) => {
+    const c = v / 255;
+    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+function isDark(root) {
+  const probe = document.createElement("span");
+  probe.style.color = "var(--st-background-color, #ffffff)";
+  root.appendChild(probe);
+  const rgb = getComputedStyle(probe).color.match(/\d+(\.\d+)?/g).slice(0, 3).map(Number);
+  probe.remove();
+  return luminance(rgb) < 0.3;
+}
+
+function colourOf(value, scale, theme) {
+  const colours = scale[theme];
+  const [low, high] = scale.domain;
+  const place = Math.min(Math.max((value - low) / (high - low), 0), 1) * (colours.length - 1);
+  const index = Math.min(Math.floor(place), colours.length - 2);
+  const [a, b] = [channels(colours[index]), channels(colours[index + 1])];
+  return a.map((x, i) => Math.round(x + (b[i] - x) * (place - index)));
+}
+
+function paint(span, value, data, theme) {
+  span.classList.toggle("pending", value === null);
+  const quiet = value !== null && Math.abs(value) < data.noise;
+  span.classList.toggle("quiet", quiet);
+  if (value === null || quiet) {
+    span.style.backgroundColor = "";
+    span.style.color = "";
+    return;
+  }
+  const rgb = colourOf(value, data.scale, theme);
+  span.style.backgroundColor = `rgb(${rgb.join(",")})`;
+  span.style.color = luminance(rgb) > 0.179 ? "#000000" : "#FFFFFF";
+}
+
+function shownText(text) {
+  if (text === "") return "·"; // the rest of a character shown at an earlier token
+  return text.replace(/\n/g, "↵\n");
+}
+
+function percent(logp) {
+  const p = Math.exp(logp) * 100;
+  return p >= 10 ? `${p.toFixed(0)} %` : p >= 0.1 ? `${p.toFixed(1)} %` : "< 0.1 %";
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function choices(title, list) {
+  const column = element("div", "choices");
+  column.appendChild(element("div", "choices-title", title));
+  for (const [text, logp] of list) {
+    const row = element("div", "choice");
+    row.appendChild(element("span", "choice-text", JSON.stringify(text).slice(1, -1) || "·"));
+    row.appendChild(element("span", "choice-p", percent(logp)));
+    column.appendChild(row);
+  }
+  return column;
+}
+
+function showDetails(state, index) {
+  const { data, card, spans } = state;
+  const [text, value, part] = data.tokens[index];
+  card.replaceChildren();
+  const title = element("div", "card-title");
+  title.appendChild(element("span", "", JSON.stringify(text)));
+  title.appendChild(element("span", "card-part", part === "format" ? "fixed heading" : part));
+  card.appendChild(title);
+  const detail = data.details[index];
+  if (value === null) {
+    card.appendChild(element("div", "", "Not scored yet."));
+  } else {
+    card.appendChild(element("div", "", `${data.scale.label} ${value.toPrecision(2)}`));
+    if (Math.abs(value) < data.noise) card.appendChild(element("div", "", "Below numerical noise: no difference."));
+  }
+  if (detail) {
+    const [kl, rank, base, tuned] = detail;
+    card.appendChild(element("div", "", `KL(tuned‖base) ${kl.toPrecision(2)} nats · base's choice no. ${rank}`));
+    const columns = element("div", "columns");
+    columns.appendChild(choices("Base would write", base));
+    columns.appendChild(choices("Fine-tuned would write", tuned));
+    card.appendChild(columns);
+  }
+  card.hidden = false;
+  const box = spans[index].getBoundingClientRect();
+  const size = card.getBoundingClientRect();
+  const left = Math.min(Math.max(box.left, 8), window.innerWidth - size.width - 8);
+  const below = box.bottom + 6 + size.height < window.innerHeight;
+  card.style.left = `${left}px`;
+  card.style.top = `${below ? box.bottom + 6 : Math.max(8, box.top - size.height - 6)}px`;
+}
+
+function focusToken(state, index) {
+  const next = Math.min(Math.max(index, 0), state.spans.length - 1);
+  if (state.spans[state.active]) state.spans[state.active].tabIndex = -1;
+  state.active = next;
+  state.spans[next].tabIndex = 0;
+  state.spans[next].focus();
+}
+
+function makeToken(state, index) {
+  const span = element("span", "token");
+  span.setAttribute("role", "button");
+  span.tabIndex = index === state.active ? 0 : -1;
+  span.addEventListener("mouseenter", () => showDetails(state, index));
+  span.addEventListener("focus", () => showDetails(state, index));
+  span.addEventListener("mouseleave", () => (state.card.hidden = true));
+  span.addEventListener("blur", () => (state.card.hidden = true));
+  span.addEventListener("click", () => state.pick(index));
+  span.addEventListener("keydown", (event) => {
+    const moves = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: state.spans.length - 1 };
+    if (event.key in moves) {
+      event.preventDefault();
+      focusToken(state, moves[event.key]);
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      state.pick(index);
+    } else if (event.key === "Escape") {
+      state.card.hidden = true;
+    }
+  });
+  return span;
+}
+
+// The first token of the final answer, where there is reasoning before it; −1 while the reasoning is open.
+function answerStart(tokens) {
+  const reasoning = tokens.findIndex((token) => token[2] === "reasoning");
+  if (reasoning < 0) return 0;
+  return tokens.findIndex((token, index) => index > reasoning && token[2] === "answer");
+}
+
+function arrange(state) {
+  const { data, spans, panels } = state;
+  const start = answerStart(data.tokens);
+  const hasReasoning = data.tokens.some((token) => token[2] === "reasoning");
+  panels.reasoning.hidden = !hasReasoning;
+  const unfinished = hasReasoning && start < 0;
+  panels.reasoningTitle.textContent = !unfinished
+    ? "Reasoning"
+    : data.running ? "Reasoning …" : "Reasoning (not finished)";
+  panels.answerTitle.hidden = !hasReasoning || unfinished;
+  spans.forEach((span, index) => {
+    const home = hasReasoning && (start < 0 || index < start) ? panels.reasoningText : panels.answerText;
+    if (span.parentElement !== home) home.appendChild(span);
+  });
+}
+
+function build(root) {
+  const state = { spans: [], drawn: [], active: 0 };
+  const head = element("div", "head");
+  state.dot = element("span", "dot", "●");
+  state.title = element("span", "title");
+  head.append(state.dot, state.title);
+  const reasoning = element("div", "panel");
+  const reasoningTitle = element("div", "panel-title");
+  const reasoningText = element("div", "text");
+  reasoning.append(reasoningTitle, reasoningText);
+  const answerTitle = element("div", "panel-title", "Final answer");
+  const answerText = element("div", "text");
+  state.panels = { reasoning, reasoningTitle, reasoningText, answerTitle, answerText };
+  state.empty = element("div", "empty");
+  state.note = element("div", "note");
+  state.card = element("div", "card");
+  state.card.hidden = true;
+  root.replaceChildren(head, state.empty, reasoning, answerTitle, answerText, state.note, state.card);
+  return state;
+}
+
+export default function (component) {
+  const { parentElement, data, setTriggerValue } = component;
+  const root = parentElement.querySelector(".lane");
+  if (!root.graft) root.graft = build(root);
+  const state = root.graft;
+  const theme = isDark(root) ? "dark" : "light";
+  state.data = data;
+  state.pick = (index) => setTriggerValue("picked", index);
+  root.dataset.theme = theme;
+  root.dataset.running = data.running ? "yes" : "no";
+  state.dot.style.color = data.colour[theme];
+  state.title.textContent = data.title;
+  state.title.style.color = data.colour[theme];
+  state.note.textContent = data.note;
+  state.empty.textContent = data.tokens.length ? "" : data.running ? "Waiting for the first token …" : "No text.";
+  root.style.setProperty("--speaker", data.colour[theme]);
+
+  while (state.spans.length > data.tokens.length) state.spans.pop().remove();
+  data.tokens.forEach(([text, value, part], index) => {
+    const print = `${text}|${value}|${part}|${theme}|${data.noise}|${data.scale.label}|${index === data.parted}`;
+    if (state.drawn[index] === print && state.spans[index]) return;
+    if (!state.spans[index]) state.spans[index] = makeToken(state, index);
+    const span = state.spans[index];
+    span.textContent = shownText(text);
+    span.dataset.part = part;
+    span.setAttribute("aria-label", `${text}${value === null ? "" : `, ${value.toPrecision(2)}`}`);
+    span.classList.toggle("joined", text === "");
+    span.classList.toggle("parted", index === data.parted);
+    span.title = index === data.parted ? "From here on the answer differs from the base model's" : "";
+    paint(span, value, data, theme);
+    state.drawn[index] = print;
+  });
+  state.drawn.length = data.tokens.length;
+  arrange(state);
+}

@@ -1,0 +1,40 @@
+"""About: what Graft does, how its numbers are defined, and what they do not show."""
+
+import streamlit as st
+
+from core.measure.metrics import METRICS
+from pages._shared.frame import footer, open_page
+
+open_page("About")
+st.header("What this shows")
+st.write(
+    "Graft holds a base model and its medical fine-tune at once and shows what the fine-tuning changed: in the words "
+    "the models write, token by token, and in their layers. The hybrid is the base model with some layers of the "
+    "fine-tuned one put in its place (grafted)."
+)
+st.header("The numbers")
+st.table(
+    [
+        {
+            "metric": metric.label,
+            "in plain words": metric.plain,
+            "unit": metric.unit,
+            "colour scale": f"{metric.domain[0]:g} to {metric.domain[1]:.2g}, fixed",
+        }
+        for metric in METRICS.values()
+    ]
+)
+st.write(
+    "All are computed over the whole vocabulary from float32 logits, with reductions in float64. A score stands at "
+    "the token that was predicted. The noise floor is the 99th percentile of the difference between base and base "
+    "computed by other numerical routes (as one pass, left-padded in a larger batch, token by token)."
+)
+st.header("What it does not show")
+st.markdown(
+    "- Whether an answer is right. A small model is wrong often, before and after fine-tuning.\n"
+    "- Why a model writes a word. A large divergence says that the two models disagree there.\n"
+    "- Which model is better. Fine-tuning on a few thousand answers teaches form more than knowledge.\n"
+    "- The demo base is SmolLM2-135M-Instruct read back from a 4-bit file (Q4_1): close to the published weights, "
+    "not the same."
+)
+footer()
