@@ -6,7 +6,7 @@ from typing import Any
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
 from core.generate.answers import ask, standard_lanes
 from core.generate.sampling import Sampling
-from core.pair.gates import PARTS, Gates, check_strength, parse_layers, thirds
+from core.pair.gates import DIRECTIONS, PARTS, check_strength, format_layers, hybrid_gates, thirds
 from core.present.reports import AskReport
 from core.present.texts import ask_text
 
@@ -20,6 +20,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--part", choices=tuple(PARTS), default="both")
     parser.add_argument("--strength", type=float, default=1.0, help="gate strength, 0 to 4")
+    parser.add_argument("--direction", choices=DIRECTIONS, default=DIRECTIONS[0], help="what is grafted into what")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P")
     add_pair(parser)
@@ -34,10 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
     check_strength(arguments.strength)
     pair = open_pair(arguments)
     prompt = build_prompt(arguments, pair)
-    layers = (
-        thirds(pair.n_layers)["upper"] if arguments.layers is None else parse_layers(arguments.layers, pair.n_layers)
-    )
-    hybrid = Gates.graft(pair.n_layers, layers, arguments.part, arguments.strength)
+    upper = format_layers(thirds(pair.n_layers)["upper"])
+    chosen = upper if arguments.layers is None else arguments.layers
+    hybrid = hybrid_gates(pair.n_layers, chosen, arguments.part, arguments.strength, arguments.direction)
     answers = ask(pair, prompt, standard_lanes(pair, hybrid), sampling, arguments.max_new_tokens)
     report = AskReport(
         **head(arguments, pair),

@@ -8,17 +8,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from core.errors import ArgumentError, ShapeError
 
-PartName = Literal["attn", "mlp", "both"]
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-PARTS: dict[PartName, tuple[str, ...]] = {"attn": PROJECTIONS[:4], "mlp": PROJECTIONS[4:], "both": PROJECTIONS}
+PARTS: dict[str, tuple[str, ...]] = {"attn": PROJECTIONS[:4], "mlp": PROJECTIONS[4:], "both": PROJECTIONS}
 MAX_STRENGTH = 4.0
+DIRECTIONS = ("tuned-into-base", "base-into-tuned")
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -62,7 +61,7 @@ class Gates:
         return cls(torch.full((rows, n_layers, len(PROJECTIONS)), check_strength(strength)))
 
     @classmethod
-    def graft(cls, n_layers: int, layers: Iterable[int], part: PartName = "both", strength: float = 1.0) -> "Gates":
+    def graft(cls, n_layers: int, layers: Iterable[int], part: str = "both", strength: float = 1.0) -> "Gates":
         """One row with `part` of some layers at `strength` and base elsewhere.
 
         Raises:
@@ -177,6 +176,29 @@ def parse_layers(text: str, n_layers: int) -> tuple[int, ...]:
             raise ArgumentError(f"Layer {last} does not exist.", f"This model has layers 0 to {n_layers - 1}.")
         layers.update(range(first, last + 1))
     return tuple(sorted(layers))
+
+
+def hybrid_gates(n_layers: int, layers: str, part: str, strength: float, direction: str) -> Gates:
+    """One row of gates from what a person chose.
+
+    Args:
+        n_layers: of the model.
+        layers: in the layer grammar.
+        part: `attn`, `mlp` or `both`.
+        strength: 0..4; going from tuned to base, 0..1.
+        direction: `tuned-into-base`, or `base-into-tuned`: everything tuned but the chosen layers.
+
+    Raises:
+        ArgumentError: layers, part, strength or direction do not exist.
+    """
+    if direction not in DIRECTIONS:
+        raise ArgumentError(f"There is no direction {direction!r}.", f"Use {' or '.join(DIRECTIONS)}.")
+    chosen = Gates.graft(n_layers, parse_layers(layers, n_layers), part, strength)
+    if direction == "tuned-into-base":
+        return chosen
+    if strength > 1:
+        raise ArgumentError(f"Strength {strength:g} cannot go from tuned to base.", "Use 0 to 1.")
+    return Gates(1 - chosen.values)
 
 
 def format_layers(layers: Iterable[int], n_layers: int | None = None) -> str:

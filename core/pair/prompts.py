@@ -92,7 +92,7 @@ class PromptBuilder:
             TooLongError: it fills the context.
         """
         _check_encodable(text)
-        ids = tuple(self.tokenizer(text, add_special_tokens=True, split_special_tokens=True)["input_ids"])
+        ids = (*self.tokenizer("")["input_ids"], *self._plain(text))
         if not text.strip():
             raise PromptError("The text to continue is empty.", "Type some text.")
         self._check_length(len(ids))
@@ -119,8 +119,7 @@ class PromptBuilder:
         marks = [mark for mark in (THINK_OPEN, THINK_CLOSE) if mark in self.tokenizer.get_added_vocab()]
         ids: list[int] = []
         for piece in _split_keeping(text, marks):
-            plain = piece not in marks
-            ids += self.tokenizer(piece, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
+            ids += [self.tokenizer.convert_tokens_to_ids(piece)] if piece in marks else self._plain(piece)
         return (*ids, self.end_ids[0]) if end else tuple(ids)
 
     def check_ids(self, ids: Sequence[int]) -> tuple[int, ...]:
@@ -151,6 +150,17 @@ class PromptBuilder:
         """The text of an answer, without its end-of-turn token."""
         joined = b"".join(self._bytes(i) for i in ids if i not in self.end_ids)
         return joined.decode("utf-8", errors="replace")
+
+    def _plain(self, text: str) -> list[int]:
+        """Ids of a text in which no control token is recognised, special or merely added (such as `<think>`)."""
+        loose = [t.content for t in self.tokenizer.added_tokens_decoder.values() if not t.special]
+        if not any(token in text for token in loose):
+            ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            return ids
+        backend = self.tokenizer.backend_tokenizer
+        normal = backend.normalizer.normalize_str(text) if backend.normalizer else text
+        splits = [split for split, _ in backend.pre_tokenizer.pre_tokenize_str(normal)]
+        return [token.id for split in splits for token in backend.model.tokenize(split)]
 
     def _check_length(self, length: int) -> None:
         if length >= self.max_positions:

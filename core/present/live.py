@@ -8,13 +8,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.errors import ArgumentError
 from core.generate.record import Lane, LaneRecord
 from core.generate.sampling import Sampling
 from core.generate.worker import Job, Request, Worker
 from core.measure.answers import first_divergence
 from core.measure.noise import noise_of
-from core.pair.gates import PARTS, Gates, check_strength, parse_layers
+from core.pair.gates import hybrid_gates
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 from core.present.provenance import SCHEMA_VERSION, provenance_of
@@ -83,26 +82,6 @@ class LiveRun:
         )
 
 
-def hybrid_gates(pair: Pair, settings: RunSettings) -> Gates:
-    """The hybrid's gates.
-
-    Raises:
-        ArgumentError: layers, part, strength or direction do not exist.
-    """
-    layers = parse_layers(settings.layers, pair.n_layers)
-    if settings.part not in PARTS:
-        raise ArgumentError(f"There is no part {settings.part!r}.", f"Use one of {', '.join(PARTS)}.")
-    check_strength(settings.strength)
-    chosen = Gates.graft(pair.n_layers, layers, settings.part, settings.strength)
-    if settings.direction == "tuned-into-base":
-        return chosen
-    if settings.direction != "base-into-tuned":
-        raise ArgumentError(f"There is no direction {settings.direction!r}.", "Use tuned-into-base or base-into-tuned.")
-    if settings.strength > 1:
-        raise ArgumentError(f"Strength {settings.strength:g} cannot go from tuned to base.", "Use 0 to 1.")
-    return Gates(1 - chosen.values)
-
-
 def build_prompt(pair: Pair, messages: Sequence[Message], settings: RunSettings) -> Prompt:
     """The prompt of a conversation under these settings."""
     if settings.raw:
@@ -128,7 +107,10 @@ def start(
     """
     pair = worker.pair
     prompt = build_prompt(pair, messages, settings)
-    hybrid = Lane("hybrid", hybrid_gates(pair, settings))
+    hybrid = Lane(
+        "hybrid",
+        hybrid_gates(pair.n_layers, settings.layers, settings.part, settings.strength, settings.direction),
+    )
     sampling = Sampling(settings.temperature, settings.top_p, settings.seed)
     kept = _kept(previous, worker, messages, settings)
     if kept:

@@ -1,0 +1,122 @@
+"""The worker: turns, places, stops, and the same tokens as alone."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from core.errors import ArgumentError
+from core.generate.answers import greedy_answer
+from core.generate.record import Lane
+from core.generate.sampling import Sampling
+from core.generate.worker import MAX_WAITING_PER_OWNER, Job, Worker
+from core.pair.gates import Gates
+from core.pair.pair import Pair
+from core.pair.prompts import Message
+
+
+@pytest.fixture
+def worker(pair: Pair):  # type: ignore[no-untyped-def]
+    made = Worker(pair)
+    yield made
+    made.shutdown()
+
+
+def job(pair: Pair, layers: list[int], n: int = 20, question: str = "What is asthma?") -> Job:
+    prompt = pair.prompts.chat([Message(role="user", content=question)])
+    return Job(prompt, (Lane("hybrid", Gates.graft(pair.n_layers, layers)),), Sampling(), n)
+
+
+def test_a_request_runs_to_its_end(worker: Worker, pair: Pair) -> None:
+    request = worker.submit(job(pair, [1]), "me")
+    assert request.wait(30)
+    assert request.status == "done"
+    assert tuple(request.records[0].ids) == greedy_answer(pair, request.job.prompt, Gates.graft(pair.n_layers, [1]), 20)
+    assert len(request.records[0].scored) == len(request.records[0].ids)
+
+
+def test_requests_take_turns_with_a_visible_place(worker: Worker, pair: Pair) -> None:
+    first = worker.submit(job(pair, [0], 200), "a")
+    others = [worker.submit(job(pair, [k], 3), "b") for k in (1, 2)]
+    places = [worker.place(request) for request in others]
+    assert places in ([1, 2], [0, 1])
+    assert all(request.wait(60) for request in (first, *others))
+    assert [worker.place(request) for request in others] == [0, 0]
+    assert first.ended_at <= others[0].ended_at <= others[1].ended_at
+
+
+def test_stop_acts_within_a_step(worker: Worker, pair: Pair) -> None:
+    request = worker.submit(job(pair, [0], 400), "me")
+    while len(request.records[0].ids) < 5:
+        time.sleep(0.005)
+    request.close()
+    written = len(request.records[0].ids)
+    assert request.wait(5)
+    assert request.status == "stopped"
+    assert len(request.records[0].ids) <= written + 2
+    assert worker.n_rows() == 0
+
+
+def test_a_waiting_request_that_is_closed_leaves_at_once(worker: Worker, pair: Pair) -> None:
+    first = worker.submit(job(pair, [0], 300), "a")
+    second = worker.submit(job(pair, [1], 300), "a")
+    second.close()
+    assert second.wait(0.2)
+    assert second.records[0].ids == []
+    first.close()
+    assert first.wait(10)
+
+
+def test_limits(worker: Worker, pair: Pair) -> None:
+    with pytest.raises(ArgumentError, match="tokens"):
+        worker.submit(job(pair, [0], 0), "me")
+    requests = [worker.submit(job(pair, [0], 400), "me") for _ in range(MAX_WAITING_PER_OWNER)]
+    with pytest.raises(ArgumentError, match="waiting"):
+        for _ in range(2):
+            requests.append(worker.submit(job(pair, [0], 400), "me"))
+    other = worker.submit(job(pair, [0], 2), "someone else")
+    for request in requests:
+        request.close()
+    assert other.wait(30)
+
+
+def test_shutting_down_ends_every_request(pair: Pair) -> None:
+    worker = Worker(pair)
+    requests = [worker.submit(job(pair, [0], 400), "me") for _ in range(3)]
+    worker.shutdown()
+    assert all(request.ended for request in requests)
+    with pytest.raises(ArgumentError, match="unloaded"):
+        worker.submit(job(pair, [0]), "me")
+
+
+def test_many_sessions_get_what_each_gets_alone(worker: Worker, pair: Pair) -> None:
+    """Random arrivals and stops from several threads."""
+    plans = [([k % pair.n_layers], f"Question number {k}?") for k in range(8)]
+    alone = {
+        k: greedy_answer(pair, job(pair, layers, question=q).prompt, Gates.graft(pair.n_layers, layers), 20)
+        for k, (layers, q) in enumerate(plans)
+    }
+    failures: list[str] = []
+
+    def session(number: int) -> None:
+        dice = random.Random(number)
+        for _ in range(3):
+            time.sleep(dice.random() * 0.05)
+            layers, text = plans[number]
+            request = worker.submit(job(pair, layers, question=text), f"session {number}")
+            if dice.random() < 0.3:
+                time.sleep(dice.random() * 0.1)
+                request.close()
+            if not request.wait(60):
+                failures.append(f"{number} never ended")
+            written = tuple(request.records[0].ids)
+            if written != alone[number][: len(written)]:
+                failures.append(f"{number} got other tokens")
+
+    threads = [threading.Thread(target=session, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
