@@ -7,13 +7,19 @@ import os
 import sys
 import traceback
 import warnings
+from importlib import import_module
 
-from core.commands import ask, diff, finetune, pairs
 from core.commands.common import Parser
 from core.errors import GraftError
 from core.present.reports import ErrorDetail, ErrorReport, to_json
 
-COMMANDS = (pairs, diff, ask, finetune)
+# Only the command that was typed is imported: training alone takes seconds to import.
+COMMANDS = {
+    "pairs": "list the known pairs; fetch one",
+    "diff": "score every token of an answer under both models",
+    "ask": "three answers to one question",
+    "finetune": "train a LoRA adapter on question–answer rows",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,8 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         parser = Parser(prog="python -m core", description="What medical fine-tuning changed in a language model.")
         commands = parser.add_subparsers(dest="name", required=True, parser_class=Parser, metavar="COMMAND")
-        for command in COMMANDS:
-            command.add_parser(commands)
+        for name, words in COMMANDS.items():
+            parser_of_command = commands.add_parser(name, help=words)
+            if name in typed[:1]:
+                import_module(f"core.commands.{name}").add_arguments(parser_of_command)
         arguments = parser.parse_args(typed)
         arguments.typed = typed
         arguments.run(arguments)

@@ -1,7 +1,6 @@
 """`ask`: base, hybrid and fine-tuned answer to one question, decoded side by side."""
 
 import argparse
-from typing import Any
 
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
 from core.generate.answers import ask, standard_lanes
@@ -11,9 +10,8 @@ from core.present.reports import AskReport
 from core.present.texts import ask_text
 
 
-def add_parser(commands: Any) -> None:
-    """Declares the command."""
-    parser = commands.add_parser("ask", help="three answers to one question")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
     add_question(parser)
     parser.add_argument(
         "--layers", metavar="LAYERS", help="layers of the hybrid: none, all, 3,7,20-22 (default: upper third)"

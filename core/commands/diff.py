@@ -1,7 +1,6 @@
 """`diff`: where base and tuned part on one text, token by token."""
 
 import argparse
-from typing import Any
 
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
 from core.errors import ArgumentError
@@ -15,9 +14,8 @@ from core.present.reports import DiffReport
 from core.present.texts import diff_text
 
 
-def add_parser(commands: Any) -> None:
-    """Declares the command."""
-    parser = commands.add_parser("diff", help="score every token of an answer under both models")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
     add_question(parser)
     answer = parser.add_mutually_exclusive_group()
     answer.add_argument("--answer", metavar="TEXT", help="score this text")

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from core.commands.common import emit, head, say
 from core.errors import ArgumentError
@@ -16,10 +15,9 @@ from core.train.settings import TARGETS, FinetuneSettings
 _FILE_HELP = "JSON lines (.gz too): FILE[,rows=N][,passes=N][,max_chars=N]"
 
 
-def add_parser(commands: Any) -> None:
-    """Declares the command."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
     d = FinetuneSettings(data=(parse_choice("x"),))
-    parser = commands.add_parser("finetune", help="train a LoRA adapter on question–answer rows")
     parser.add_argument("--pair", default="demo", metavar="NAME", help="whose base to train on (default: demo)")
     parser.add_argument("--base", metavar="ID|DIR", help="train on this base instead")
     parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help=_FILE_HELP)

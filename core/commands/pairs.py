@@ -15,9 +15,8 @@ from core.present.reports import Half, PairEntry, PairsReport, TunedHalf
 from core.present.texts import pairs_text
 
 
-def add_parser(commands: Any) -> None:
-    """Declares the command."""
-    parser = commands.add_parser("pairs", help="list the known pairs; fetch one")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
     parser.add_argument("--fetch", metavar="NAME", help="get this pair's files first")
     add_output(parser)
     parser.set_defaults(run=run)
