@@ -26,7 +26,9 @@ class TinyFolders:
     tuned: Path
 
     def spec(self, name: str = "tiny") -> PairSpec:
-        return PairSpec(name, name, Source(id=str(self.base), path=str(self.base)), Source(id="t", path=str(self.tuned)))
+        return PairSpec(
+            name, name, Source(id=str(self.base), path=str(self.base)), Source(id="t", path=str(self.tuned))
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

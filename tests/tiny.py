@@ -44,14 +44,22 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     if kind == "llama":
-        special, bos, eos, template = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|im_start|>", "<|im_end|>", CHAT_TEMPLATE
+        special, bos, eos, template = (
+            ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+            "<|im_start|>",
+            "<|im_end|>",
+            CHAT_TEMPLATE,
+        )
         plain: list[str] = []
     else:
         bos, eos, template = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", THINK_TEMPLATE
         special, plain = [bos, eos, "<｜User｜>", "<｜Assistant｜>"], ["<think>", "</think>"]
         tokenizer.normalizer = normalizers.NFC()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_TEXT, trainer)
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in plain])

@@ -4,6 +4,7 @@ A page submits a request and reads what has come; closing the request removes it
 the order they came. Knows decodings; knows nothing of pages or sessions beyond an owner's name.
 """
 
+import atexit
 import threading
 import time
 import uuid
@@ -107,6 +108,7 @@ class Worker:
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name=f"worker {pair.spec.name}", daemon=True)
         self._thread.start()
+        atexit.register(self.shutdown)  # a thread inside torch must not outlive the interpreter
 
     def submit(self, job: Job, owner: str) -> Request:
         """Puts a job into the queue.
@@ -156,6 +158,7 @@ class Worker:
         for request in open_requests:
             request.close()
         self._thread.join(timeout=60)
+        atexit.unregister(self.shutdown)
 
     def _loop(self) -> None:
         while True:

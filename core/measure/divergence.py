@@ -46,7 +46,7 @@ def kl_terms_from_log(log_p: Tensor, log_q: Tensor) -> Tensor:
     supported = p > 0
     d = torch.where(supported, log_q - log_p, 0.0)
     near = p * _excess(d.clamp(max=_LINEAR_ABOVE))
-    far = q - p - p * d
+    far = (q - p - p * d).clamp(min=0)  # positive for d > 1, but for the rounding of subnormal numbers
     return torch.where(supported, torch.where(d > _LINEAR_ABOVE, far, near), q)
 
 
@@ -95,7 +95,7 @@ def kl_word_terms(logits_p: Tensor, logits_q: Tensor) -> Tensor:
 def js_from_log(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Jensen–Shannon divergence in nats from float64 log-probabilities: (...) float64 in 0..ln 2."""
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (kl_from_log(log_p, log_m) + kl_from_log(log_q, log_m)) / 2
+    return ((kl_from_log(log_p, log_m) + kl_from_log(log_q, log_m)) / 2).clamp(max=math.log(2))
 
 
 def js_divergence(logits_p: Tensor, logits_q: Tensor) -> Tensor:
@@ -128,7 +128,12 @@ def total_variation(logits_p: Tensor, logits_q: Tensor) -> Tensor:
         ShapeError: the shapes differ.
     """
     _check(logits_p, logits_q)
-    return (log_softmax(logits_p).exp() - log_softmax(logits_q).exp()).abs().sum(dim=-1) / 2
+    return tv_from_log(log_softmax(logits_p), log_softmax(logits_q))
+
+
+def tv_from_log(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Total variation distance from float64 log-probabilities: (...) float64 in 0..1."""
+    return ((log_p.exp() - log_q.exp()).abs().sum(dim=-1) / 2).clamp(max=1)
 
 
 def entropy_from_log(log_p: Tensor) -> Tensor:

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from core.errors import ShapeError
-from core.measure.divergence import entropy_from_log, js_distance, js_from_log, kl_from_log, log_softmax, rank_of
+from core.measure.divergence import (
+    entropy_from_log,
+    js_distance,
+    js_from_log,
+    kl_from_log,
+    log_softmax,
+    rank_of,
+    tv_from_log,
+)
 from core.pair.unembed import Unembedding
 
 TOP = 10
@@ -82,7 +90,7 @@ def _score_chunk(base: Tensor, tuned: Tensor, ids: Tensor, end_ids: tuple[int, .
         "kl_base_tuned": kl_from_log(log_b, log_t),
         "js": js,
         "js_distance": js_distance(js),
-        "tv": (p_t - p_b).abs().sum(dim=-1) / 2,
+        "tv": tv_from_log(log_t, log_b),
         "entropy_base": entropy_from_log(log_b),
         "entropy_tuned": entropy_from_log(log_t),
         "logp_base": logp_b,

@@ -3,7 +3,8 @@
 Turns scores into small JSON; the browser only draws. Knows scores and colours; knows no widgets.
 """
 
-from collections.abc import Sequence
+import codecs
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.measure.metrics import DEFAULT_COLOUR, METRICS
@@ -16,24 +17,40 @@ HOVER_CHOICES = 5
 def display_texts(pieces: Sequence[bytes]) -> list[str]:
     """Texts to show for consecutive tokens.
 
-    A character split over several tokens is shown whole at the first of them; the others show nothing.
+    Each character stands at the token its first byte lies in; a token that only continues a character shows nothing.
     """
+    owners = [index for index, piece in enumerate(pieces) for _ in piece]
     texts = [""] * len(pieces)
-    pending, start = b"", 0
-    for index, piece in enumerate(pieces):
-        if not pending:
-            start = index
-        pending += piece
-        try:
-            texts[start] = pending.decode()
-            pending = b""
-        except UnicodeDecodeError as error:
-            if error.reason != "unexpected end of data":
-                texts[start] = pending.decode(errors="replace")
-                pending = b""
-    if pending:
-        texts[start] = pending.decode(errors="replace")
+    offset = 0
+    for character, length in _characters(b"".join(pieces)):
+        texts[owners[offset]] += character
+        offset += length
     return texts
+
+
+def _characters(text: bytes) -> Iterator[tuple[str, int]]:
+    """The characters of a text with the number of bytes each takes; U+FFFD for bytes that are not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="strict")
+    start = 0
+    for stop in range(1, len(text) + 1):
+        try:
+            decoded = decoder.decode(text[stop - 1 : stop])
+        except UnicodeDecodeError:
+            # What was pending is broken; the byte in hand may begin something new.
+            decoder.reset()
+            if stop - 1 > start:
+                yield "\ufffd", stop - 1 - start
+                start = stop - 1
+            try:
+                decoded = decoder.decode(text[start:stop])
+            except UnicodeDecodeError:
+                decoder.reset()
+                decoded = "\ufffd"
+        if decoded:
+            yield decoded, stop - start
+            start = stop
+    if start < len(text):
+        yield "\ufffd", len(text) - start
 
 
 def scale(metric_name: str = DEFAULT_COLOUR) -> dict[str, Any]:
@@ -84,7 +101,7 @@ def strip(
         "scale": scale(metric_name),
         "noise": noise,
         "tokens": [
-            [text, None if value is None else round(value, 4), token.part]
+            [text, None if value is None else float(f"{value:.4g}"), token.part]
             for text, value, token in zip(texts, values, tokens, strict=True)
         ],
         "details": [_details(token) for token in tokens] if with_details else [],

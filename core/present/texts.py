@@ -13,10 +13,9 @@ def two_digits(value: float | None) -> str:
         return "–"
     if value == 0:
         return "0"
-    if 0.001 <= abs(value) < 100:
-        text = f"{value:#.2g}"
-        return text.rstrip(".")
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1e}"
+    if abs(value) >= 99.5:
+        return f"{value:.0f}"
+    return f"{value:#.2g}".rstrip(".") if abs(value) >= 0.001 else f"{value:.1e}"
 
 
 def pairs_text(report: PairsReport) -> str:

@@ -9,38 +9,49 @@ from collections.abc import Sequence
 from core.generate.record import LaneAnswer
 from core.measure.answers import first_divergence
 from core.measure.tokens import TokenScore
+from core.present.strip import display_texts
 
 SURPRISING_RANK = 3
 
 
-def word_of_token(tokens: Sequence[TokenScore], index: int) -> int:
-    """Number of the word, from 1, in which token `index` lies or which it begins."""
-    before = b"".join(bytes.fromhex(token.bytes) for token in tokens[:index]).decode(errors="ignore")
-    own = bytes.fromhex(tokens[index].bytes).decode(errors="ignore") if index < len(tokens) else " "
-    begins_new = own[:1].isspace() or not before or before[-1:].isspace()
-    return len(before.split()) + (1 if begins_new else 0) or 1
+def words_of_tokens(tokens: Sequence[TokenScore]) -> list[tuple[int, ...]]:
+    """Numbers, from 1, of the words each token has a share in.
+
+    Headings and end-of-turn tokens separate words and have none; a token that only continues a split character
+    belongs to that character's word.
+    """
+    shown = [token.part in ("reasoning", "answer") for token in tokens]
+    pieces = [bytes.fromhex(token.bytes) if here else b"\n" for token, here in zip(tokens, shown, strict=True)]
+    count, inside = 0, False
+    found: list[tuple[int, ...]] = []
+    for text, here in zip(display_texts(pieces), shown, strict=True):
+        own: dict[int, None] = {count: None} if here and not text and inside else {}
+        for character in text:
+            if character.isspace():
+                inside = False
+            else:
+                count, inside = count + (not inside), True
+                own[count] = None
+        found.append(tuple(own))
+    return found
+
+
+def word_at(numbers: Sequence[tuple[int, ...]], index: int) -> int:
+    """The word that begins or goes on at token `index`: its first one, or where it has none the next."""
+    following = [number for own in numbers[index:] for number in own]
+    return following[0] if following else max((n for own in numbers for n in own), default=0) + 1
 
 
 def surprising_words(tokens: Sequence[TokenScore]) -> tuple[int, int]:
-    """How many words hold a token that base ranks below its third choice, and how many words there are.
-
-    Headings and end-of-turn tokens are left out.
-    """
-    shown = [t for t in tokens if t.part in ("reasoning", "answer")]
-    surprising: set[int] = set()
-    total = len(b"".join(bytes.fromhex(t.bytes) for t in shown).decode(errors="ignore").split())
-    words, inside = 0, False
-    for token in shown:
-        text = bytes.fromhex(token.bytes).decode(errors="ignore")
-        if text[:1].isspace():
-            inside = False
-        if text.strip() and not inside:
-            words, inside = words + 1, True
-        if text.strip() and (token.rank_base or 0) > SURPRISING_RANK:
-            surprising.add(words)
-        if text[-1:].isspace():
-            inside = False
-    return len(surprising), total
+    """How many words hold a token that base ranks below its third choice, and how many words there are."""
+    numbers = words_of_tokens(tokens)
+    surprising = {
+        number
+        for token, own in zip(tokens, numbers, strict=True)
+        if (token.rank_base or 0) > SURPRISING_RANK
+        for number in own
+    }
+    return len(surprising), len({number for own in numbers for number in own})
 
 
 def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[TokenScore]) -> str:
@@ -50,13 +61,14 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
         base, tuned: the two answers.
         tuned_tokens: the fine-tuned answer's tokens, scored.
     """
-    parted = first_divergence(base.ids, tuned.ids)
+    written = [_without_end(answer) for answer in (base, tuned)]
+    parted = first_divergence(*written)
     if parted is None:
         sentence = "Both models wrote the same answer, word for word."
-    elif parted >= min(len(base.ids), len(tuned.ids)):
+    elif parted >= min(len(ids) for ids in written):
         sentence = "One answer is the beginning of the other."
     else:
-        word = word_of_token(tuned_tokens, parted)
+        word = word_at(words_of_tokens(tuned_tokens), parted)
         where = "from the first word on" if word <= 1 else f"from word {word} on"
         sentence = f"The fine-tuned model answered differently {where}."
     surprising, total = surprising_words(tuned_tokens)
@@ -69,6 +81,10 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
         f"{sentence} Of its {total} {noun}, {surprising} would have surprised the base model: "
         "it would have put at least three other tokens first."
     )
+
+
+def _without_end(answer: LaneAnswer) -> list[int]:
+    return [i for i, part in zip(answer.ids, answer.parts, strict=True) if part != "end"]
 
 
 LIMITS = (

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from core.errors import TrainingError
+from core.errors import DataError, TrainingError
 from core.pair.fetch import local_folder
 from core.pair.files import sha256_of, write_atomically
 from core.pair.load import end_of_turn_ids, load_base
@@ -93,7 +93,7 @@ def _losses_text(losses: dict[str, float]) -> str:
 
 def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
     """Makes `out`, or checks that what it holds is the same run."""
-    wanted = json.loads(json.dumps(asdict(settings), default=str))
+    wanted = _record_of(settings)
     record = out / "settings.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -104,6 +104,20 @@ def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
         write_atomically(record, json.dumps(wanted, indent=1))
     except OSError as error:
         raise TrainingError(f"Cannot write to {out}: {error.strerror or error}.", "Give another --out.") from error
+
+
+def _record_of(settings: FinetuneSettings) -> dict[str, Any]:
+    """The settings as they are kept beside the adapter: files by name and hash, not by where they lay."""
+    files = (*settings.data, *settings.replay, *settings.heldout)
+    missing = [choice.path for choice in files if not choice.path.is_file()]
+    if missing:
+        raise DataError(f"There is no file {missing[0]}.", "Check the path.")
+    record = asdict(settings)
+    for group in ("data", "replay", "heldout"):
+        record[group] = [{**choice, "path": choice["path"].name} for choice in record[group]]
+    record["sha256"] = {choice.path.name: sha256_of(choice.path) for choice in files}
+    found: dict[str, Any] = json.loads(json.dumps(record))
+    return found
 
 
 def _encoded(choice: FileChoice, seed: int, prompts: PromptBuilder) -> list[Example]:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.measure.answers import first_divergence, repetition
@@ -24,6 +24,7 @@ def test_first_divergence(a: list[int], b: list[int], expected: int | None) -> N
 
 
 @given(answers, answers)
+@settings(deadline=None)
 def test_answers_agree_up_to_their_divergence_and_not_on_it(a: list[int], b: list[int]) -> None:
     index = first_divergence(a, b)
     assert index == first_divergence(b, a)

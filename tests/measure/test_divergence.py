@@ -159,7 +159,6 @@ class TestExtremes:
         assert js_distance(js_divergence(p, q)).item() == pytest.approx(1, rel=1e-14)
         assert total_variation(p, q).item() == pytest.approx(1, rel=1e-14)
 
-    @pytest.mark.xfail(strict=True, reason="a probability below the smallest normal number is rounded before use")
     def test_kl_is_not_negative_where_a_probability_is_subnormal(self) -> None:
         assert kl_divergence(logits(0, -745.03), logits(0, -743.5299)).item() >= 0
 
@@ -192,7 +191,7 @@ class TestProperties:
     def test_kl_has_a_direction(self, n: int, gap: float, place: int) -> None:
         undecided = torch.zeros(n, dtype=torch.float64)
         decided = torch.where(torch.arange(n) == place % n, gap, undecided)
-        assert kl_divergence(decided, undecided) <= math.log(n) < kl_divergence(undecided, decided)
+        assert kl_divergence(decided, undecided) <= math.log(n) + 1e-12 < kl_divergence(undecided, decided)
 
     @given(pairs_of_logits)
     @without_deadline
@@ -252,9 +251,9 @@ class TestPrecision:
         q = p + size * torch.randn(200, generator=generator, dtype=torch.float64)
         exact = _exact_kl(p.tolist(), q.tolist())
         assert 0.01 * size**2 < exact < size**2
-        assert kl_divergence(p, q).item() == pytest.approx(float(exact), rel=1e-8)
+        assert kl_divergence(p, q).item() == pytest.approx(float(exact), rel=1e-8, abs=0)
 
-    @pytest.mark.parametrize("d", [1e-9, 1e-6, 9.99e-4, 1.001e-3, 0.5, 0.999, 1.001, 3.0, 30.0])
+    @pytest.mark.parametrize("d", [1e-9, 1.3e-8, 1e-6, 9.99e-4, 1.001e-3, 0.5, 0.999, 1.001, 3.0, 30.0])
     @pytest.mark.parametrize("sign", [-1, 1])
     def test_each_term_is_exact_on_both_sides_of_its_cases(self, d: float, sign: int) -> None:
         log_p = -35.0
@@ -262,7 +261,7 @@ class TestPrecision:
         with mpmath.workdps(50):
             gap = mpmath.mpf(log_q) - mpmath.mpf(log_p)
             exact = mpmath.exp(log_p) * (mpmath.exp(gap) - 1 - gap)
-        assert kl_terms_from_log(logits(log_p), logits(log_q)).item() == pytest.approx(float(exact), rel=1e-9)
+        assert kl_terms_from_log(logits(log_p), logits(log_q)).item() == pytest.approx(float(exact), rel=1e-9, abs=0)
 
     @pytest.mark.parametrize("change", [0.015, 1.0])
     def test_float32_logits_of_a_large_vocabulary(self, change: float) -> None:

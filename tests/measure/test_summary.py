@@ -1,8 +1,9 @@
 import math
 from dataclasses import astuple
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.measure.metrics import METRICS
@@ -53,7 +54,7 @@ class TestSummary:
 
 
 def _scored(kl: float, delta_logp: float) -> TokenScore:
-    rest = {name: 0.0 for name in METRICS} | {"kl_tuned_base": kl, "delta_logp": delta_logp}
+    rest = dict.fromkeys(METRICS, 0.0) | {"kl_tuned_base": kl, "delta_logp": delta_logp}
     return token("x", **rest)
 
 
@@ -93,12 +94,14 @@ class TestConcentration:
         assert concentration(kl) == Concentration(None, None, None, None, None)
 
     @given(kl_values.filter(lambda kl: sum(kl) > 0), st.randoms())
+    @settings(deadline=None)
     def test_neither_order_nor_size_matters(self, kl: list[float], random) -> None:
         shuffled = [2 * x for x in kl]
         random.shuffle(shuffled)
         assert astuple(concentration(shuffled)) == pytest.approx(astuple(concentration(kl)))
 
     @given(kl_values.filter(lambda kl: sum(kl) > 0))
+    @settings(deadline=None)
     def test_shares_grow_with_their_tokens(self, kl: list[float]) -> None:
         found = concentration(kl)
         assert 0 < found.top_1pct <= found.top_5pct <= found.top_10pct <= 1 + 1e-12
@@ -123,6 +126,7 @@ class TestBins:
         assert binned_kl([], []) == ()
 
     @given(kl_values)
+    @settings(deadline=None)
     def test_bins_are_equally_full_and_lose_nothing(self, kl: list[float]) -> None:
         bins = binned_kl([x / len(kl) for x in range(len(kl))], kl)
         sizes = [b.n for b in bins]
@@ -130,7 +134,7 @@ class TestBins:
         assert sum(sizes) == len(kl)
         assert max(sizes) - min(sizes) <= 1
         assert sum(b.n * b.mean_kl for b in bins) == pytest.approx(sum(kl))
-        assert all(a.high < b.low for a, b in zip(bins, bins[1:], strict=False))
+        assert all(a.high < b.low for a, b in pairwise(bins))
 
 
 def _chosen(base: int, tuned: int, rank_base: int) -> TokenScore:
@@ -150,6 +154,7 @@ class TestFirstChoices:
         assert first_choices(tokens) == Choices(None, None, None, None)
 
     @given(st.lists(st.integers(1, 10), min_size=1))
+    @settings(deadline=None)
     def test_the_three_classes_cover_every_token(self, ranks: list[int]) -> None:
         found = first_choices([_chosen(1, 2, rank) for rank in ranks])
         assert found.unshifted + found.marginal + found.shifted == pytest.approx(1)

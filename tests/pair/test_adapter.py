@@ -80,7 +80,10 @@ def test_an_adapter_of_another_model_does_not_fit(llama_base: Path, tmp_path: Pa
     from safetensors.torch import load_file, save_file
 
     weights = load_file(tuned / "adapter_model.safetensors")
-    save_file({k: torch.cat([v, v], dim=1) if "lora_A" in k else v for k, v in weights.items()}, tuned / "adapter_model.safetensors")
+    save_file(
+        {k: torch.cat([v, v], dim=1) if "lora_A" in k else v for k, v in weights.items()},
+        tuned / "adapter_model.safetensors",
+    )
     with pytest.raises(AdapterError, match="does not fit"):
         load_pair(TinyFolders(llama_base, tuned).spec())
 

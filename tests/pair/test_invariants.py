@@ -37,7 +37,9 @@ def test_all_gates_0_is_base_and_all_1_is_tuned(pair: Pair, folders: TinyFolders
 def test_rows_agree_with_pefts_mixed_batches(pair: Pair, folders: TinyFolders) -> None:
     mixed = oracle.plain_tuned(folders.base, folders.tuned)
     with torch.no_grad():
-        expected = mixed(input_ids=torch.tensor([IDS, IDS, IDS]), adapter_names=["default", "__base__", "default"]).logits
+        expected = mixed(
+            input_ids=torch.tensor([IDS, IDS, IDS]), adapter_names=["default", "__base__", "default"]
+        ).logits
     gates = Gates.stack([pair.tuned_gates(), pair.base_gates(), pair.tuned_gates()])
     assert (graft_logits(pair, gates) - expected).abs().max() <= TOLERANCE
 

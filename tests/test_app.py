@@ -1,0 +1,118 @@
+"""The pages without a browser: what they say when something is missing or wrong."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from tests.conftest import TinyFolders
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit.*")
+
+
+@pytest.fixture
+def open_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
+    """Runs the home page as `streamlit run app.py -- ARGUMENTS` would."""
+
+    def run(*arguments: str) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
+        return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+
+    yield run
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def tiny_app(open_app: Callable[..., AppTest], folders: TinyFolders) -> AppTest:
+    return open_app("--base", str(folders.base), "--tuned", str(folders.tuned))
+
+
+def texts(elements: object) -> str:
+    return " ".join(element.value for element in elements)  # type: ignore[attr-defined]
+
+
+def test_the_first_screen(tiny_app: AppTest) -> None:
+    assert not tiny_app.exception
+    assert "adapter active: 28 of 28 modules" in texts(tiny_app.caption)
+    assert "not medical advice" in texts(tiny_app.caption)
+
+
+def test_a_question_is_answered(tiny_app: AppTest) -> None:
+    tiny_app.text_area(key="question").set_value("What is asthma?")
+    tiny_app.button[0].click().run()
+    run = tiny_app.session_state["run"]
+    assert run.request.wait(60)
+    tiny_app.run()
+    assert not tiny_app.exception
+    assert "In plain words" in texts(tiny_app.markdown)
+    assert run.report().lanes[0].answer.text
+
+
+def test_changing_only_the_layers_keeps_base_and_tuned(tiny_app: AppTest) -> None:
+    tiny_app.text_area(key="question").set_value("What is asthma?")
+    tiny_app.button[0].click().run()
+    first = tiny_app.session_state["run"]
+    first.request.wait(60)
+    tiny_app.text_input(key="layers").set_value("0-1").run()
+    next(b for b in tiny_app.button if b.label == "Run").click().run()
+    second = tiny_app.session_state["run"]
+    second.request.wait(60)
+    assert second.records["base"] is first.records["base"]
+    assert second.records["tuned"] is first.records["tuned"]
+    assert [record.lane.name for record in second.request.records] == ["hybrid"]
+    assert second.records["hybrid"].ids != first.records["hybrid"].ids
+
+
+def test_an_empty_question_says_so(tiny_app: AppTest) -> None:
+    tiny_app.button[0].click().run()
+    assert "question is empty" in texts(tiny_app.error)
+
+
+def test_a_question_beyond_the_context_says_both_lengths(tiny_app: AppTest) -> None:
+    tiny_app.text_area(key="question").set_value("pain " * 2000)
+    tiny_app.button[0].click().run()
+    assert "512" in texts(tiny_app.error)
+
+
+def test_bad_layers_say_which(tiny_app: AppTest) -> None:
+    tiny_app.text_input(key="layers").set_value("3,99").run()
+    assert "Layer 99 does not exist" in texts(tiny_app.error)
+
+
+def test_a_preset_writes_its_layers(tiny_app: AppTest) -> None:
+    tiny_app.segmented_control(key="preset").set_value("all").run()
+    assert tiny_app.text_input(key="layers").value == "all"
+
+
+def test_an_unfetched_pair_offers_to_fetch(
+    open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRAFT_HOME", str(tmp_path))
+    app = open_app()
+    assert [button.label for button in app.button] == ["Fetch"]
+    assert "not on this machine yet" in texts(app.info)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pair", "nothing"), "no pair named"),
+        (("--base", "/nowhere"), "go together"),
+        (("--colour", "red"), "not understood"),
+    ],
+)
+def test_bad_server_arguments_are_told(
+    open_app: Callable[..., AppTest], arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in texts(open_app(*arguments).error)
+
+
+def test_the_about_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).switch_page("pages/about.py").run()
+    assert not app.exception
+    assert "What it does not show" in texts(app.header)
