@@ -265,6 +265,7 @@ def test_the_default_hybrid_has_the_upper_third_of_the_layers(asked: dict[str, A
         (["--layers", "none"], [[0, 0], [0, 0], [0, 0], [0, 0]]),
         (["--layers", "all"], [[1, 1], [1, 1], [1, 1], [1, 1]]),
         (["--layers", "1-2"], [[0, 0], [1, 1], [1, 1], [0, 0]]),
+        (["--layers", "1-2", "--direction", "base-into-tuned"], [[1, 1], [0, 0], [0, 0], [1, 1]]),
         (["--layers", "3,0-1", "--part", "attn"], [[1, 0], [1, 0], [0, 0], [1, 0]]),
         (["--layers", "2", "--part", "mlp", "--strength", "0.5"], [[0, 0], [0, 0], [0, 0.5], [0, 0]]),
     ],

@@ -3,6 +3,7 @@
 The only file that uses `st.cache_*`. Knows lifetimes; knows nothing about drawing.
 """
 
+import gzip
 import os
 import sys
 import threading
@@ -20,7 +21,7 @@ from core.pair.open import load_pair
 from core.pair.registry import PairSpec, known_pairs, pair_spec, spec_of
 from core.present.runs import RunReport, run_from_json
 
-RECORDED = ASSETS / "recorded" / "chest-pain.json"
+RECORDED = ASSETS / "recorded" / "example.json.gz"
 
 
 def _shut_down(worker: Worker) -> None:
@@ -61,7 +62,7 @@ def browser_session() -> Session:
 @st.cache_resource(show_spinner=False)
 def recorded_example() -> RunReport | None:
     """The finished run shown before anything is asked; None where none was recorded."""
-    return run_from_json(RECORDED.read_bytes()) if RECORDED.is_file() else None
+    return run_from_json(gzip.decompress(RECORDED.read_bytes())) if RECORDED.is_file() else None
 
 
 @dataclass

@@ -45,9 +45,13 @@ function paint(span, value, data, theme) {
   span.style.color = luminance(rgb) > 0.179 ? "#000000" : "#FFFFFF";
 }
 
-function shownText(text) {
-  if (text === "") return "·"; // the rest of a character shown at an earlier token
-  return text.replace(/\n/g, "↵\n");
+// The leading space and the ink of a token: only the ink is coloured, so no colour hangs at the end of a line.
+function shownText(text, part) {
+  if (part === "end") return ["", " end"];
+  if (text === "") return ["", "·"]; // the rest of a character shown at an earlier token
+  const shown = text.replace(/\n/g, "↵\n");
+  const ink = shown.trimStart();
+  return ink ? [shown.slice(0, shown.length - ink.length), ink] : ["", shown];
 }
 
 function percent(logp) {
@@ -205,13 +209,15 @@ export default function (component) {
     if (state.drawn[index] === print && state.spans[index]) return;
     if (!state.spans[index]) state.spans[index] = makeToken(state, index);
     const span = state.spans[index];
-    span.textContent = shownText(text);
+    const [space, shown] = shownText(text, part);
+    const ink = element("span", "ink", shown);
+    span.replaceChildren(document.createTextNode(space), ink);
     span.dataset.part = part;
     span.setAttribute("aria-label", `${text}${value === null ? "" : `, ${value.toPrecision(2)}`}`);
     span.classList.toggle("joined", text === "");
     span.classList.toggle("parted", index === data.parted);
     span.title = index === data.parted ? "From here on the answer differs from the base model's" : "";
-    paint(span, value, data, theme);
+    paint(ink, value, data, theme);
     state.drawn[index] = print;
   });
   state.drawn.length = data.tokens.length;

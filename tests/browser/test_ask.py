@@ -42,7 +42,7 @@ def test_a_question_becomes_three_streaming_answers(visit: Visit, demo_app: str)
     assert "sthma" in lane_text(page, 0)
     titles = lanes(page).locator(".title").all_text_contents()
     assert [title.split(" ")[0] for title in titles] == ["Base", "Hybrid", "Fine-tuned"]
-    coloured = lanes(page).nth(2).locator(".token[style*='background-color']").count()
+    coloured = lanes(page).nth(2).locator(".ink[style*='background-color']").count()
     assert coloured > 5
 
     lanes(page).nth(2).locator(".token").nth(4).hover()
@@ -121,7 +121,7 @@ def test_both_themes_colour_by_the_same_scale(visit: Visit, tiny_app: str) -> No
         ask(page, "What is asthma?")
         wait_until_done(page)
         expect(lanes(page).first).to_have_attribute("data-theme", theme)
-        background = lanes(page).first.locator(".token[style*='background-color']").first
+        background = lanes(page).first.locator(".ink[style*='background-color']").first
         assert background.evaluate("e => getComputedStyle(e).backgroundColor").startswith("rgb(")
 
 

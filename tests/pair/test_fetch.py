@@ -166,6 +166,7 @@ def test_fetching_from_the_hub_offline_fails_clearly(home: Path, monkeypatch: py
     assert "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B" in error["message"]
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     settings = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     settings |= {"GRAFT_HOME": str(tmp_path / "home"), "GRAFT_DEEPSEEK_ADAPTER": NOBODY}

@@ -135,14 +135,14 @@ def test_writing_replaces_the_whole_text_and_leaves_nothing_beside_it(tmp_path: 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_two_threads_may_write_the_same_file(tmp_path: Path) -> None:
+def test_several_threads_may_write_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
-    texts = [letter * 200_000 for letter in "ab"]
+    texts = [letter * 20_000 for letter in "abcd"]
     failures: list[OSError] = []
 
     def write(text: str) -> None:
         try:
-            for _ in range(50):
+            for _ in range(200):
                 write_atomically(path, text)
         except OSError as error:
             failures.append(error)

@@ -20,7 +20,7 @@ def _text(*contents: str | bytes, ranks: tuple[int | None, ...] = (), part: Part
 def _answer(name: str, *ids: int) -> LaneAnswer:
     return LaneAnswer(
         name=name, gates=[[0.0, 0.0]], text="", ids=ids,
-        parts=tuple("end" if i == 0 else "answer" for i in ids), finished="length",
+        parts=tuple("end" if i < 0 else "answer" for i in ids), finished="length",
         reasoning_finished=None, kl_to_base=None, kl_to_tuned=None, repetition=None, tokens_per_second=None,
     )  # fmt: skip
 
@@ -155,5 +155,5 @@ class TestSentences:
 
     def test_an_answer_that_ends_earlier_is_the_beginning_of_the_other(self) -> None:
         end = _text("<|im_end|>", part="end")
-        sentence = _sentence((1, 2, 3, 4), (1, 2, 0), [*_text("Take", " rest"), *end])
+        sentence = _sentence((1, 2, 3, 4), (1, 2, -1), [*_text("Take", " rest"), *end])
         assert sentence.startswith("One answer is the beginning of the other.")
