@@ -8,13 +8,15 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import core  # noqa: F401  (sets torch's memory option before torch is imported)
 import pytest
 import torch
+
+import core  # noqa: F401  (sets torch's memory option before torch is imported)
+from core.pair.fetch import is_ready
+from core.pair.home import graft_home
 from core.pair.open import load_pair
 from core.pair.pair import Pair
 from core.pair.registry import PairSpec, Source, pair_spec
-from core.pair.fetch import is_ready
 from tests.tiny import TARGETS, build_adapter, build_base
 
 
@@ -33,8 +35,15 @@ class TinyFolders:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Noise and hashes measured in tests stay out of the user's cache, the fetched models are shared."""
-    torch.set_num_threads(2)
+    """Noise and hashes measured in tests stay out of the user's cache; the fetched models are shared.
+
+    One thread: with two, tiny models wait for each other many times longer than they compute on a busy machine.
+    """
+    home = tmp_path_factory.mktemp("home")
+    (graft_home() / "models").mkdir(parents=True, exist_ok=True)
+    (home / "models").symlink_to(graft_home() / "models")
+    os.environ["GRAFT_HOME"] = str(home)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", params=["llama", "qwen2"])

@@ -22,7 +22,10 @@ from core.present.reports import DiffReport, to_json
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are `ArgumentError`s."""
+    """An argument parser that takes no abbreviations and whose complaints are `ArgumentError`s."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Raises instead of leaving, so that `--json` gets its error object."""

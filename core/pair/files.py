@@ -3,9 +3,11 @@
 Knows files; knows nothing about models.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 
 from core.errors import PairUnavailableError
@@ -33,14 +35,15 @@ def _remembered_hash(path: Path) -> str:
             known = {}
     if key not in known:
         known[key] = sha256_of(path)
-        write_atomically(store, json.dumps(known, indent=1))
+        with contextlib.suppress(OSError):  # without a cache folder it is read again next time
+            write_atomically(store, json.dumps(known, indent=1))
     return known[key]
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes `text` to `path` so that a reader sees the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     partial.write_text(text)
     os.replace(partial, path)
 
@@ -64,6 +67,9 @@ def weights_sha256(folder: Path, name: str) -> str:
     index = folder / INDEX_FILE
     if name == "model.safetensors" and index.is_file():
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        missing = [shard for shard in shards if not (folder / shard).is_file()]
+        if missing:
+            raise PairUnavailableError(f"{folder} lacks {missing[0]}.", "Fetch or copy the model again.")
         joined = "".join(_remembered_hash(folder / shard) for shard in shards)
         return hashlib.sha256(joined.encode()).hexdigest()
     raise PairUnavailableError(

@@ -234,6 +234,10 @@ def _cut(piece: str, mark: str) -> list[str]:
     return [head, mark, *_cut(tail, mark)]
 
 
+# transformers marks control tokens with these while it sanitises a chat, and drops them from what people type.
+_MARKERS = ("\U000f0000", "\U000f0001")
+
+
 def _check_encodable(text: str) -> None:
     try:
         text.encode()
@@ -241,3 +245,5 @@ def _check_encodable(text: str) -> None:
         raise PromptError(
             f"The text holds a broken character at position {error.start}.", "Remove it and try again."
         ) from error
+    if any(marker in text for marker in _MARKERS):
+        raise PromptError("The text holds a private-use character (U+F0000 or U+F0001).", "Remove it and try again.")

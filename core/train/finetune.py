@@ -5,6 +5,7 @@ training; knows nothing of gates or of comparing models.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from core.pair.files import sha256_of, write_atomically
 from core.pair.load import end_of_turn_ids, load_base
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import Source
+from core.train.adapter_files import write_adapter
 from core.train.encode import Example, collate, encode
 from core.train.heldout import document_losses, summarise
 from core.train.progress import CurveCallback, Say
@@ -27,6 +29,7 @@ from core.train.rows import FileChoice, choose_rows
 from core.train.settings import FinetuneResult, FinetuneSettings
 
 CHECKPOINTS = "checkpoints"
+_CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_model.safetensors")
 
 
 def finetune(base: Source, out: Path, settings: FinetuneSettings, say: Say, device: str = "cpu") -> FinetuneResult:
@@ -61,19 +64,18 @@ def finetune(base: Source, out: Path, settings: FinetuneSettings, say: Say, devi
 
     pad_id = prompts.end_ids[0]
     score = partial(_heldout_losses, heldout=heldout, pad_id=pad_id)
-    peft_model = _with_adapter(model, settings, base.id)
+    base_name = Path(base.id).name if Path(base.id).is_dir() else base.id
+    peft_model = _with_adapter(model, settings)
     callback = CurveCallback(out / "curve.jsonl", score, settings.heldout_every, examples, say)
     trainer = _trainer(peft_model, examples, out, settings, device, pad_id, callback)
     started = time.perf_counter()
-    resumable = any((out / CHECKPOINTS).glob("checkpoint-*/trainer_state.json"))
-    trainer.train(resume_from_checkpoint=resumable or None)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(out))
     seconds = time.perf_counter() - started
 
     _round_to_half(peft_model)
     after = score(peft_model)
-    peft_model.save_pretrained(out)
-    _name_base(out, base.id)
     callback.record_heldout(trainer.state.global_step, after)
+    write_adapter(peft_model, out, base_name, settings, callback.before(), after)
     say("held-out loss of the saved adapter: " + _losses_text(after))
     return FinetuneResult(
         out=str(out),
@@ -104,6 +106,8 @@ def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
         write_atomically(record, json.dumps(wanted, indent=1))
     except OSError as error:
         raise TrainingError(f"Cannot write to {out}: {error.strerror or error}.", "Give another --out.") from error
+    except ValueError as error:
+        raise TrainingError(f"{record} cannot be read: {error}.", "Give another --out.") from error
 
 
 def _record_of(settings: FinetuneSettings) -> dict[str, Any]:
@@ -132,7 +136,7 @@ def _heldout_losses(model: Any, heldout: dict[str, list[Example]], pad_id: int) 
     return losses
 
 
-def _with_adapter(model: Any, settings: FinetuneSettings, base_id: str) -> Any:
+def _with_adapter(model: Any, settings: FinetuneSettings) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -141,7 +145,6 @@ def _with_adapter(model: Any, settings: FinetuneSettings, base_id: str) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
-        base_model_name_or_path=base_id,
     )
     try:
         return get_peft_model(model, config)
@@ -164,14 +167,14 @@ def _trainer(
         output_dir=str(out / CHECKPOINTS),
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,
-        num_train_epochs=settings.epochs,
+        num_train_epochs=1,
         max_steps=settings.max_steps or -1,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=settings.warmup,
         max_grad_norm=settings.clip,
         weight_decay=0.0,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         logging_steps=10,
         logging_nan_inf_filter=False,
         save_steps=settings.checkpoint_every,
@@ -185,7 +188,7 @@ def _trainer(
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=[{"input_ids": example.ids, "example": example} for example in examples],
+        train_dataset=[{"input_ids": example.ids, "example": example} for example in _in_order(examples, settings)],
         data_collator=lambda rows: collate([row["example"] for row in rows], pad_id),
         callbacks=[callback],
     )
@@ -194,18 +197,34 @@ def _trainer(
 
 
 def _round_to_half(model: Any) -> None:
-    """Rounds the factors to float16, so that what is scored and saved is one and the same fine-tune."""
+    """Rounds the factors to float16, so that what is scored and saved is one and the same fine-tune.
+
+    Raises:
+        TrainingError: a factor is not finite.
+    """
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.half().to(parameter.dtype)
+            if not bool(parameter.isfinite().all()):
+                raise TrainingError("The trained factors are not finite: the run diverged.", "Lower --learning-rate.")
 
 
-def _name_base(out: Path, base_id: str) -> None:
-    """Stores the factors as float16 and records the base by its name instead of a folder on this machine."""
-    from safetensors.torch import load_file, save_file
+def _last_checkpoint(out: Path) -> str | None:
+    """The newest whole checkpoint of a run that was stopped; half-written ones are removed."""
+    folders = sorted((out / CHECKPOINTS).glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    whole = [folder for folder in folders if all((folder / name).is_file() for name in _CHECKPOINT_FILES)]
+    for folder in set(folders) - set(whole):
+        shutil.rmtree(folder)
+    return str(whole[-1]) if whole else None
 
-    weights = out / "adapter_model.safetensors"
-    save_file({k: v.half().contiguous() for k, v in load_file(weights).items()}, weights, metadata={"format": "pt"})
-    config = json.loads((out / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = base_id
-    write_atomically(out / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True))
+
+def _in_order(examples: list[Example], settings: FinetuneSettings) -> list[Example]:
+    """The rows of all epochs one after another, near ones of like length; the same order however often resumed."""
+    from transformers.trainer_pt_utils import get_length_grouped_indices
+
+    random = torch.Generator().manual_seed(settings.seed)
+    lengths = [len(example.ids) for example in examples]
+    order: list[int] = []
+    for _ in range(settings.epochs):
+        order += get_length_grouped_indices(lengths, settings.batch_size, generator=random)
+    return [examples[index] for index in order]

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from core.errors import TrainingError
+from core.pair.files import write_atomically
 from core.train.encode import Example
 from core.train.settings import CurvePoint
 
@@ -58,6 +59,10 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
         if state.global_step == 0:
             self._path.unlink(missing_ok=True)
             self._heldout(0, kwargs["model"])
+        else:  # what was logged after the checkpoint will be logged again
+            points = [line for line in self._path.read_text().splitlines() if line.endswith("}")]
+            kept = [line for line in points if json.loads(line)["step"] <= state.global_step]
+            write_atomically(self._path, "".join(line + "\n" for line in kept))
         self._last = (state.global_step, time.perf_counter())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:

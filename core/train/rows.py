@@ -6,6 +6,7 @@ and fields; knows no tokenizer.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def parse_choice(text: str) -> FileChoice:
     values: dict[str, int] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key not in ("rows", "passes", "max_chars") or not value.isdigit() or int(value) < 1:
+        if key not in ("rows", "passes", "max_chars") or not (value.isascii() and value.isdigit()) or int(value) < 1:
             raise ArgumentError(
                 f"{setting!r} in {text!r} is not understood.", "Use rows=N, passes=N or max_chars=N with N ≥ 1."
             )
@@ -108,7 +109,7 @@ def _objects(path: Path) -> Iterator[tuple[int, Any]]:
                         yield number, json.loads(line)
                     except ValueError as error:
                         raise DataError(f"{path.name} line {number} is not JSON: {error}.", "Mend the line.") from error
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} cannot be read: {error}.", "Give UTF-8 JSON lines, plain or gzipped.") from error
 
 
@@ -143,7 +144,7 @@ def _options(fields: dict[str, Any], where: str) -> str:
         return ""
     if not isinstance(options, dict):
         raise DataError(f"{where}: 'options' is a {type(options).__name__}.", "Give an object from letter to text.")
-    return "".join(f"\n{letter}. {text}" for letter, text in options.items() if text)
+    return "".join(f"\n{letter}. {text}" for letter, text in options.items() if text not in (None, ""))
 
 
 def describe(choices: Sequence[FileChoice]) -> str:

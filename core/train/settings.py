@@ -59,6 +59,10 @@ class FinetuneSettings:
             raise ArgumentError(f"{wrong[0]} is {getattr(self, wrong[0])}.", "Give a number above 0.")
         if not 0 <= self.dropout < 1 or not 0 <= self.warmup <= 1:
             raise ArgumentError(f"dropout is {self.dropout}, warmup {self.warmup}.", "Both lie between 0 and 1.")
+        wrong = [name for name in ("heldout_every", "checkpoint_every") if getattr(self, name) < 1]
+        wrong += [name for name in ("heldout_rows", "max_steps") if getattr(self, name) < 0]
+        if wrong:
+            raise ArgumentError(f"{wrong[0]} is {getattr(self, wrong[0])}.", "Give a larger number.")
         if not self.data:
             raise ArgumentError("There is no data to train on.", "Name at least one file with --data.")
 

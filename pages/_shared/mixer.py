@@ -47,7 +47,9 @@ def draw_mixer(n_layers: int) -> Mix | None:
     st.session_state["n_layers"] = n_layers
     st.session_state.setdefault("layers", format_layers(thirds(n_layers)["upper"], n_layers))
     st.session_state.setdefault("preset", "upper")
-    left, middle, right, strength_column, direction_column = st.columns([3.6, 1.4, 1.9, 1.8, 1.9], vertical_alignment="bottom")
+    left, middle, right, strength_column, direction_column = st.columns(
+        [3.6, 1.4, 1.9, 1.8, 1.9], vertical_alignment="bottom"
+    )
     left.segmented_control(
         "Layers taken from the fine-tuned model",
         ["none", "lower", "middle", "upper", "all"],

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_closing_while_a_step_runs_ends_the_iteration_and_frees_the_cache(pair: 
     thread = threading.Thread(target=run)
     thread.start()
     while seen < 3:
-        pass
+        time.sleep(0.001)
     cache = weakref.ref(decoding._cache)
     decoding.close()
     thread.join(timeout=10)

@@ -72,9 +72,11 @@ def test_limits(worker: Worker, pair: Pair) -> None:
     with pytest.raises(ArgumentError, match="tokens"):
         worker.submit(job(pair, [0], 0), "me")
     requests = [worker.submit(job(pair, [0], 400), "me") for _ in range(MAX_WAITING_PER_OWNER)]
+    while requests[0].status == "waiting":
+        time.sleep(0.005)
+    requests.append(worker.submit(job(pair, [0], 400), "me"))
     with pytest.raises(ArgumentError, match="waiting"):
-        for _ in range(2):
-            requests.append(worker.submit(job(pair, [0], 400), "me"))
+        worker.submit(job(pair, [0], 400), "me")
     other = worker.submit(job(pair, [0], 2), "someone else")
     for request in requests:
         request.close()

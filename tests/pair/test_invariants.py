@@ -1,6 +1,7 @@
 """The promises a pair makes, held against plain transformers and peft."""
 
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,8 +147,6 @@ def test_the_demo_pair_is_plain_transformers_and_peft(demo: Pair) -> None:
     prompt = demo.prompts.chat([{"role": "user", "content": "What are the symptoms of Marfan syndrome?"}])
     with torch.no_grad():
         base, tuned = demo.unembed(demo.hidden(demo.ids([prompt.ids] * 2), both(demo)))
-    from pathlib import Path
-
     base_folder, tuned_folder = Path(demo.identity.base_path), Path(demo.identity.tuned_path)
     assert (base - oracle.logits(oracle.plain_base(base_folder), prompt.ids)).abs().max() <= TOLERANCE
     plain = oracle.plain_tuned(base_folder, tuned_folder)
