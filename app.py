@@ -69,10 +69,11 @@ if pressed and mix is not None:
 
 recorded = recorded_example()
 if run is not None:
-    draw_live(run, simple)
+    draw_live(run)
 elif recorded is not None:
-    st.caption(f"A recorded example, asked earlier: “{recorded.messages[-1]['content']}”")
-    draw_report(recorded, simple)
+    asked = recorded.messages[-1]["content"]
+    st.caption(f"A recorded example, asked of the pair “{recorded.provenance.pair}” earlier: “{asked}”")
+    draw_report(recorded)
 else:
     st.info("Nothing asked yet. Choose an example or type a question, then press Run.")
 report = run.report() if run is not None and not run.running else recorded if run is None else None

@@ -6,13 +6,13 @@ from core.measure.metrics import METRICS
 from pages._shared.frame import footer, open_page
 
 open_page("About")
-st.header("What this shows")
+st.subheader("What this shows")
 st.write(
     "Graft holds a base model and its medical fine-tune at once and shows what the fine-tuning changed: in the words "
     "the models write, token by token, and in their layers. The hybrid is the base model with some layers of the "
     "fine-tuned one put in its place (grafted)."
 )
-st.header("The numbers")
+st.subheader("The numbers")
 st.table(
     [
         {
@@ -29,7 +29,7 @@ st.write(
     "the token that was predicted. The noise floor is the 99th percentile of the difference between base and base "
     "computed by other numerical routes (as one pass, left-padded in a larger batch, token by token)."
 )
-st.header("What it does not show")
+st.subheader("What it does not show")
 st.markdown(
     "- Whether an answer is right. A small model is wrong often, before and after fine-tuning.\n"
     "- Why a model writes a word. A large divergence says that the two models disagree there.\n"

@@ -115,4 +115,4 @@ def test_the_about_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["app.py"])
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).switch_page("pages/about.py").run()
     assert not app.exception
-    assert "What it does not show" in texts(app.header)
+    assert "What it does not show" in texts(app.subheader)

@@ -20,7 +20,7 @@ def _nothing() -> None:
 
 _token_strip = st.components.v2.component(
     "graft_token_strip",
-    html="<div class='lane' data-testid='lane'></div>",
+    html="<div class='lanes'></div>",
     css=(_HERE / "token_strip.css").read_text(),
     js=(_HERE / "token_strip.js").read_text(),
 )
@@ -32,10 +32,10 @@ _layer_row = st.components.v2.component(
 )
 
 
-def token_strip(data: dict[str, Any], key: str) -> int | None:
-    """One lane of tokens; returns the index of a token just clicked."""
-    picked: int | None = _token_strip(key=key, data=data, on_picked_change=_nothing).picked
-    return picked
+def token_lanes(lanes: Sequence[dict[str, Any]], key: str) -> tuple[int, int] | None:
+    """Lanes of tokens, side by side where there is room; returns lane and index of a token just clicked."""
+    picked = _token_strip(key=key, data={"lanes": list(lanes)}, on_picked_change=_nothing).picked
+    return (picked[0], picked[1]) if picked else None
 
 
 def layer_row(n_layers: int, layers: Sequence[int], key: str, on_change: Callable[[], None]) -> None:

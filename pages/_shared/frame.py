@@ -22,11 +22,12 @@ def open_page(name: str) -> None:
     st.set_page_config(page_title=f"Graft · {name}", layout="wide", initial_sidebar_state="collapsed")
     _sign_in()
     browser_session()
-    columns = st.columns([1.2, *[1] * len(MENU), 7, 1.8], vertical_alignment="center")
-    columns[0].markdown("#### Graft")
-    for column, (label, target) in zip(columns[1:], MENU.items(), strict=False):
-        column.page_link(target, label=label)
-    columns[-1].toggle("Simple view", key="simple", help="Hides what a clinician does not need.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("#### Graft", width="content")
+        for label, target in MENU.items():
+            st.page_link(target, label=label, width="content")
+        st.space("stretch")
+        st.toggle("Simple view", key="simple", help="Hides what a clinician does not need.", width="content")
 
 
 def _sign_in() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.generate.record import LaneAnswer
+from core.measure.answers import first_divergence
 from core.measure.noise import noise_of
 from core.measure.tokens import TokenScore
 from core.present.colour import SPEAKER_WORDS
@@ -16,7 +17,7 @@ from core.present.runs import RunReport, RunSettings
 from core.present.strip import strip
 from core.present.texts import two_digits
 from core.present.words import LIMITS, in_plain_words
-from pages._shared.components import token_strip
+from pages._shared.components import token_lanes
 from pages._shared.frame import show_error
 
 POLL_SECONDS = 0.2
@@ -33,7 +34,7 @@ def lane_title(name: str, settings: RunSettings) -> str:
     return f"Hybrid ({other} layers {settings.layers}{part}{strength})"
 
 
-def draw_live(run: LiveRun, simple: bool) -> None:
+def draw_live(run: LiveRun) -> None:
     """Draws a run as far as it has come; polls while more will come."""
     polling = run.running
     st.fragment(_live, run_every=POLL_SECONDS if polling else None)(run, polling)
@@ -51,41 +52,39 @@ def _live(run: LiveRun, polling: bool) -> None:
         show_error(run.request.error)
     prompts = run.worker.pair.prompts
     noise = noise_of(run.worker.pair).js_distance
-    for column, name in zip(st.columns(3), ORDER, strict=True):
+    lanes = []
+    for name in ORDER:
         record = run.records[name]
-        with column:
-            token_strip(
-                strip(
-                    name, lane_title(name, run.settings), record.tokens(prompts, run.prompt), noise,
-                    parted=None if name == "base" else run.parted(name),
-                    running=record.finished is None,
-                    note=_note(record.finished, record.tokens_per_second, len(record.ids)),
-                    with_details=not polling,
-                ),
-                key=f"lane-{name}",
-            )  # fmt: skip
+        lanes.append(
+            strip(
+                name,
+                lane_title(name, run.settings),
+                record.tokens(prompts, run.prompt),
+                noise,
+                parted=None if name == "base" else run.parted(name),
+                running=record.finished is None,
+                note=_note(record.finished, record.tokens_per_second, len(record.ids)),
+                with_details=not polling,
+            )
+        )
+    token_lanes(lanes, key="lanes")
 
 
-def draw_report(report: RunReport, simple: bool) -> None:
+def draw_report(report: RunReport) -> None:
     """Draws a finished run from its report alone."""
-    lanes = {lane.answer.name: lane for lane in report.lanes}
-    for column, name in zip(st.columns(3), ORDER, strict=True):
-        lane = lanes[name]
-        with column:
-            token_strip(
-                strip(
-                    name, lane_title(name, report.settings), lane.tokens, report.noise,
-                    parted=None if name == "base" else _parted(lanes["base"].answer, lane.answer),
-                    note=_note(lane.answer.finished, lane.answer.tokens_per_second, len(lane.answer.ids)),
-                ),
-                key=f"recorded-{name}",
-            )  # fmt: skip
-
-
-def _parted(base: LaneAnswer, other: LaneAnswer) -> int | None:
-    from core.measure.answers import first_divergence
-
-    return first_divergence(base.ids, other.ids)
+    base = next(lane.answer for lane in report.lanes if lane.answer.name == "base")
+    lanes = [
+        strip(
+            lane.answer.name,
+            lane_title(lane.answer.name, report.settings),
+            lane.tokens,
+            report.noise,
+            parted=None if lane.answer is base else first_divergence(base.ids, lane.answer.ids),
+            note=_note(lane.answer.finished, lane.answer.tokens_per_second, len(lane.answer.ids)),
+        )
+        for lane in report.lanes
+    ]
+    token_lanes(lanes, key="recorded")
 
 
 def _note(finished: str | None, speed: float | None, n_tokens: int) -> str:

@@ -47,24 +47,32 @@ def draw_mixer(n_layers: int) -> Mix | None:
     st.session_state["n_layers"] = n_layers
     st.session_state.setdefault("layers", format_layers(thirds(n_layers)["upper"], n_layers))
     st.session_state.setdefault("preset", "upper")
-    left, middle, right, strength_column, direction_column = st.columns(
-        [3.6, 1.4, 1.9, 1.8, 1.9], vertical_alignment="bottom"
-    )
-    left.segmented_control(
-        "Layers taken from the fine-tuned model",
-        ["none", "lower", "middle", "upper", "all"],
-        key="preset",
-        on_change=_from_preset,
-        help="These layers of the hybrid are the fine-tuned model's (grafted); all others are the base model's.",
-    )
-    typed = middle.text_input("as text", key="layers", on_change=_from_text, help="For example 20-29 or 3,7,20-22.")
-    part = right.selectbox("part", list(_PARTS), format_func=_PARTS.__getitem__, key="part")
-    strength = strength_column.slider(
-        "strength", 0.0, 4.0, 1.0, 0.1, key="strength", help="0 is base, 1 is fine-tuned, above 1 amplifies."
-    )
-    direction = direction_column.selectbox(
-        "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="direction"
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.segmented_control(
+            "Layers taken from the fine-tuned model",
+            ["none", "lower", "middle", "upper", "all"],
+            key="preset",
+            on_change=_from_preset,
+            help="These layers of the hybrid are the fine-tuned model's (grafted); all others are the base model's.",
+            width="content",
+        )
+        typed = st.text_input(
+            "as text", key="layers", on_change=_from_text, help="For example 20-29 or 3,7,20-22.", width=150
+        )
+        part = st.selectbox("part", list(_PARTS), format_func=_PARTS.__getitem__, key="part", width=190)
+        strength = st.slider(
+            "strength",
+            0.0,
+            4.0,
+            1.0,
+            0.1,
+            key="strength",
+            help="0 is base, 1 is fine-tuned, above 1 amplifies.",
+            width=190,
+        )
+        direction = st.selectbox(
+            "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="direction", width=200
+        )
     try:
         layers = parse_layers(typed, n_layers)
     except GraftError as error:

@@ -1,4 +1,4 @@
-// One lane of text as tokens: coloured by a fixed scale, with numbers on hover or focus.
+// Lanes of text as tokens, side by side or stacked: coloured by a fixed scale, with numbers on hover or focus.
 // Draws only what Python sends; every text goes through textContent, model output is untrusted.
 
 function channels(hex) {
@@ -186,14 +186,11 @@ function build(root) {
   return state;
 }
 
-export default function (component) {
-  const { parentElement, data, setTriggerValue } = component;
-  const root = parentElement.querySelector(".lane");
+function drawLane(root, data, theme, pick) {
   if (!root.graft) root.graft = build(root);
   const state = root.graft;
-  const theme = isDark(root) ? "dark" : "light";
   state.data = data;
-  state.pick = (index) => setTriggerValue("picked", index);
+  state.pick = pick;
   root.dataset.theme = theme;
   root.dataset.running = data.running ? "yes" : "no";
   state.dot.style.color = data.colour[theme];
@@ -222,4 +219,19 @@ export default function (component) {
   });
   state.drawn.length = data.tokens.length;
   arrange(state);
+}
+
+export default function (component) {
+  const { parentElement, data, setTriggerValue } = component;
+  const root = parentElement.querySelector(".lanes");
+  const theme = isDark(root) ? "dark" : "light";
+  while (root.childElementCount > data.lanes.length) root.lastElementChild.remove();
+  data.lanes.forEach((lane, number) => {
+    if (!root.children[number]) {
+      const made = element("div", "lane");
+      made.dataset.testid = "lane";
+      root.appendChild(made);
+    }
+    drawLane(root.children[number], lane, theme, (index) => setTriggerValue("picked", [number, index]));
+  });
 }

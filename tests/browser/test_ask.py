@@ -12,6 +12,7 @@ Visit = Callable[..., Page]
 def ask(page: Page, question: str) -> None:
     page.get_by_role("textbox", name="Question").fill(question)
     page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("A recorded example")).to_be_hidden()
 
 
 def lanes(page: Page) -> Locator:
@@ -19,8 +20,9 @@ def lanes(page: Page) -> Locator:
 
 
 def wait_until_done(page: Page, timeout: float = 120_000) -> None:
+    expect(page.locator("[data-testid=lane][data-running=yes]")).to_have_count(0, timeout=timeout)
     page.get_by_text("In plain words").wait_for(timeout=timeout)
-    page.wait_for_timeout(400)
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
 
 
 def lane_text(page: Page, number: int) -> str:
