@@ -35,6 +35,10 @@ def texts(elements: object) -> str:
     return " ".join(element.value for element in elements)  # type: ignore[attr-defined]
 
 
+def press_run(app: AppTest) -> None:
+    next(button for button in app.button if button.label == "Run").click().run()
+
+
 def test_the_first_screen(tiny_app: AppTest) -> None:
     assert not tiny_app.exception
     assert "adapter active: 28 of 28 modules" in texts(tiny_app.caption)
@@ -43,7 +47,7 @@ def test_the_first_screen(tiny_app: AppTest) -> None:
 
 def test_a_question_is_answered(tiny_app: AppTest) -> None:
     tiny_app.text_area(key="question").set_value("What is asthma?")
-    tiny_app.button[0].click().run()
+    press_run(tiny_app)
     run = tiny_app.session_state["run"]
     assert run.request.wait(60)
     tiny_app.run()
@@ -54,11 +58,11 @@ def test_a_question_is_answered(tiny_app: AppTest) -> None:
 
 def test_changing_only_the_layers_keeps_base_and_tuned(tiny_app: AppTest) -> None:
     tiny_app.text_area(key="question").set_value("What is asthma?")
-    tiny_app.button[0].click().run()
+    press_run(tiny_app)
     first = tiny_app.session_state["run"]
     first.request.wait(60)
     tiny_app.text_input(key="layers").set_value("0-1").run()
-    next(b for b in tiny_app.button if b.label == "Run").click().run()
+    press_run(tiny_app)
     second = tiny_app.session_state["run"]
     second.request.wait(60)
     assert second.records["base"] is first.records["base"]
@@ -68,13 +72,13 @@ def test_changing_only_the_layers_keeps_base_and_tuned(tiny_app: AppTest) -> Non
 
 
 def test_an_empty_question_says_so(tiny_app: AppTest) -> None:
-    tiny_app.button[0].click().run()
+    press_run(tiny_app)
     assert "question is empty" in texts(tiny_app.error)
 
 
 def test_a_question_beyond_the_context_says_both_lengths(tiny_app: AppTest) -> None:
     tiny_app.text_area(key="question").set_value("pain " * 2000)
-    tiny_app.button[0].click().run()
+    press_run(tiny_app)
     assert "512" in texts(tiny_app.error)
 
 
@@ -116,3 +120,77 @@ def test_the_about_page(monkeypatch: pytest.MonkeyPatch) -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).switch_page("pages/about.py").run()
     assert not app.exception
     assert "What it does not show" in texts(app.subheader)
+
+
+def finished(app: AppTest, question: str) -> None:
+    app.text_area(key="question").set_value(question)
+    press_run(app)
+    assert app.session_state["run"].request.wait(60)
+    app.run()
+    assert not app.exception
+
+
+def test_the_simple_view_hides_the_mixer_and_keeps_its_settings(tiny_app: AppTest) -> None:
+    tiny_app.text_input(key="layers").set_value("1-2").run()
+    tiny_app.toggle(key="simple").set_value(True).run()
+    assert not tiny_app.exception
+    assert [field.key for field in tiny_app.text_input] == []
+    tiny_app.toggle(key="simple").set_value(False).run()
+    assert tiny_app.text_input(key="layers").value == "1-2"
+
+
+def test_options_reach_the_run(tiny_app: AppTest) -> None:
+    tiny_app.text_area(key="system").set_value("Be brief.")
+    tiny_app.number_input(key="max_new_tokens").set_value(7)
+    tiny_app.slider(key="temperature").set_value(0.8)
+    finished(tiny_app, "What is asthma?")
+    run = tiny_app.session_state["run"]
+    assert (run.settings.system, run.settings.max_new_tokens, run.settings.temperature) == ("Be brief.", 7, 0.8)
+    assert max(len(record.ids) for record in run.records.values()) <= 7
+    assert "--system 'Be brief.'" in run.report().command
+
+
+def test_a_follow_up_shows_the_conversation_to_all_models(tiny_app: AppTest) -> None:
+    tiny_app.number_input(key="max_new_tokens").set_value(5)
+    finished(tiny_app, "What is asthma?")
+    first = tiny_app.session_state["run"].report()
+    tiny_app.selectbox(key="follow_up").set_value("tuned")
+    finished(tiny_app, "And how is it treated?")
+    messages = tiny_app.session_state["run"].messages
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert messages[1]["content"] == first.lanes[2].answer.text
+
+
+def test_earlier_runs_can_be_reopened(tiny_app: AppTest) -> None:
+    tiny_app.number_input(key="max_new_tokens").set_value(5)
+    finished(tiny_app, "What is asthma?")
+    finished(tiny_app, "What is a troponin?")
+    tiny_app.run()
+    earlier = next(name for name in tiny_app.selectbox(key="shown").options if "asthma" in name)
+    tiny_app.selectbox(key="shown").set_value(earlier).run()
+    assert not tiny_app.exception
+    assert len(tiny_app.session_state["history"]) == 2
+
+
+def test_a_link_brings_settings_and_question(
+    monkeypatch: pytest.MonkeyPatch, folders: TinyFolders, open_app: Callable[..., AppTest]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--base", str(folders.base), "--tuned", str(folders.tuned)])
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["layers"] = "0-1"
+    app.query_params["question"] = "What is asthma?"
+    app.query_params["strength"] = "0.5"
+    app.run()
+    assert app.text_input(key="layers").value == "0-1"
+    assert app.slider(key="strength").value == 0.5
+    assert app.text_area(key="question").value == "What is asthma?"
+
+
+def test_a_broken_link_is_told(
+    monkeypatch: pytest.MonkeyPatch, folders: TinyFolders, open_app: Callable[..., AppTest]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--base", str(folders.base), "--tuned", str(folders.tuned)])
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["seed"] = "many"
+    app.run()
+    assert "seed" in texts(app.error)

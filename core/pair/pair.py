@@ -100,6 +100,12 @@ class Pair:
         """How many forward passes of the model have been run."""
         return self._forwards
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of weights and factors, in bytes."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     def base_gates(self, rows: int = 1) -> Gates:
         """Gates of `rows` rows at base."""
         return Gates.uniform(self.n_layers, 0.0, rows)

@@ -43,6 +43,7 @@ class LiveRun:
     ) -> None:
         self.worker, self.messages, self.settings, self.prompt = worker, messages, settings, prompt
         self.records, self.request = records, request
+        self._finished: RunReport | None = None
 
     @property
     def running(self) -> bool:
@@ -61,7 +62,14 @@ class LiveRun:
         return first_divergence(base[:shared], other[:shared]) if growing else first_divergence(base, other)
 
     def report(self) -> RunReport:
-        """The run as it stands, as a file."""
+        """The run as it stands, as a file; made once where nothing more will come."""
+        if self.running:
+            return self._report()
+        if self._finished is None:
+            self._finished = self._report()
+        return self._finished
+
+    def _report(self) -> RunReport:
         pair, prompts = self.worker.pair, self.worker.pair.prompts
         lanes = tuple(
             LaneRun(self.records[name].answer(prompts, self.prompt), self.records[name].tokens(prompts, self.prompt))

@@ -105,4 +105,5 @@ def _lane(fields: dict[str, Any]) -> LaneRun:
 
 def _token(fields: dict[str, Any]) -> TokenScore:
     tops = {name: tuple(Choice(**c) for c in fields[name]) for name in ("top_base", "top_tuned") if fields.get(name)}
+    bytes.fromhex(fields["bytes"])
     return TokenScore(**{**fields, **tops})

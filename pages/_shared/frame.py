@@ -11,6 +11,11 @@ from core.pair.fetch import is_ready
 from pages._shared.resources import browser_session, chosen, fetching, start_fetch, worker_of
 
 MENU = {"Ask": "app.py", "About": "pages/about.py"}
+# What a person has typed or set on the Ask page, and what it is at first; survives other pages and the simple view.
+KEPT: dict[str, object] = {
+    "simple": False, "question": "", "part": "both", "strength": 1.0, "direction": "tuned-into-base", "system": "",
+    "raw": False, "max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 0, "layers": None, "preset": "upper",
+}  # fmt: skip
 DISCLAIMER = "Research tool, not medical advice. Do not enter personal data."
 
 
@@ -22,6 +27,10 @@ def open_page(name: str) -> None:
     st.set_page_config(page_title=f"Graft · {name}", layout="wide", initial_sidebar_state="collapsed")
     _sign_in()
     browser_session()
+    for key, first in KEPT.items():  # Streamlit forgets a widget that a page or a view does not draw
+        st.session_state[key] = st.session_state.get(key, first)
+    if name != "Ask" and (run := st.session_state.get("run")) is not None:
+        run.stop()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("#### Graft", width="content")
         for label, target in MENU.items():
@@ -66,15 +75,6 @@ def open_worker() -> Worker:
     except GraftError as error:
         show_error(error)
         st.stop()
-
-
-def banner(worker: Worker) -> None:
-    """One line: the pair, whether its adapter is on, and what to be warned of."""
-    pair = worker.pair
-    light = ":green[●]" if pair.adapter.active else ":red[●]"
-    st.caption(f"{pair.spec.title} · {pair.device}, {pair.dtype} · {light} {pair.adapter.banner}")
-    for warning in pair.adapter.warnings:
-        st.warning(warning, icon=":material/warning:")
 
 
 def show_error(error: GraftError) -> None:

@@ -34,13 +34,13 @@ def lane_title(name: str, settings: RunSettings) -> str:
     return f"Hybrid ({other} layers {settings.layers}{part}{strength})"
 
 
-def draw_live(run: LiveRun) -> None:
+def draw_live(run: LiveRun, simple: bool = False) -> None:
     """Draws a run as far as it has come; polls while more will come."""
     polling = run.running
-    st.fragment(_live, run_every=POLL_SECONDS if polling else None)(run, polling)
+    st.fragment(_live, run_every=POLL_SECONDS if polling else None)(run, polling, simple)
 
 
-def _live(run: LiveRun, polling: bool) -> None:
+def _live(run: LiveRun, polling: bool, simple: bool) -> None:
     if polling and not run.running:
         st.rerun()  # draw the whole page once more, finished and without polling
     if polling:
@@ -53,7 +53,7 @@ def _live(run: LiveRun, polling: bool) -> None:
     prompts = run.worker.pair.prompts
     noise = noise_of(run.worker.pair).js_distance
     lanes = []
-    for name in ORDER:
+    for name in _shown(simple):
         record = run.records[name]
         lanes.append(
             strip(
@@ -70,7 +70,11 @@ def _live(run: LiveRun, polling: bool) -> None:
     token_lanes(lanes, key="lanes")
 
 
-def draw_report(report: RunReport) -> None:
+def _shown(simple: bool) -> tuple[str, ...]:
+    return tuple(name for name in ORDER if not (simple and name == "hybrid"))
+
+
+def draw_report(report: RunReport, simple: bool, key: str) -> None:
     """Draws a finished run from its report alone."""
     base = next(lane.answer for lane in report.lanes if lane.answer.name == "base")
     lanes = [
@@ -83,8 +87,9 @@ def draw_report(report: RunReport) -> None:
             note=_note(lane.answer.finished, lane.answer.tokens_per_second, len(lane.answer.ids)),
         )
         for lane in report.lanes
+        if lane.answer.name in _shown(simple)
     ]
-    token_lanes(lanes, key="recorded")
+    token_lanes(lanes, key=key)
 
 
 def _note(finished: str | None, speed: float | None, n_tokens: int) -> str:

@@ -42,11 +42,22 @@ def _from_text() -> None:
     st.session_state["preset"] = None
 
 
+def _start(n_layers: int) -> None:
+    if st.session_state["layers"] is None:
+        st.session_state["layers"] = format_layers(thirds(n_layers)["upper"], n_layers)
+
+
+def current_mix(n_layers: int) -> Mix:
+    """What the mixer was last set to, without drawing it."""
+    _start(n_layers)
+    state = st.session_state
+    return Mix(state["layers"], state["part"], state["strength"], state["direction"])
+
+
 def draw_mixer(n_layers: int) -> Mix | None:
     """Draws the mixer; None where what is typed cannot be used (and says so)."""
     st.session_state["n_layers"] = n_layers
-    st.session_state.setdefault("layers", format_layers(thirds(n_layers)["upper"], n_layers))
-    st.session_state.setdefault("preset", "upper")
+    _start(n_layers)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
             "Layers taken from the fine-tuned model",
@@ -57,21 +68,20 @@ def draw_mixer(n_layers: int) -> Mix | None:
             width="content",
         )
         typed = st.text_input(
-            "as text", key="layers", on_change=_from_text, help="For example 20-29 or 3,7,20-22.", width=150
+            "as text", key="layers", on_change=_from_text, help="For example 20-29 or 3,7,20-22.", width=130
         )
-        part = st.selectbox("part", list(_PARTS), format_func=_PARTS.__getitem__, key="part", width=190)
+        part = st.selectbox("part", list(_PARTS), format_func=_PARTS.__getitem__, key="part", width=180)
         strength = st.slider(
             "strength",
             0.0,
             4.0,
-            1.0,
-            0.1,
+            step=0.1,
             key="strength",
             help="0 is base, 1 is fine-tuned, above 1 amplifies.",
-            width=190,
+            width=150,
         )
         direction = st.selectbox(
-            "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="direction", width=200
+            "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="direction", width=190
         )
     try:
         layers = parse_layers(typed, n_layers)

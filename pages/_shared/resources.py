@@ -36,12 +36,21 @@ def worker_of(spec: PairSpec, device: str, dtype: str | None) -> Worker:
     return Worker(pair)
 
 
+def unload() -> None:
+    """Unloads the pair that is loaded; whoever is on it is stopped."""
+    worker_of.clear()
+
+
 @dataclass
 class Session:
     """One browser session: its name and the requests it has open."""
 
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     requests: list[Request] = field(default_factory=list)
+
+    def add(self, request: Request) -> None:
+        """Takes on a request; those that have ended are let go."""
+        self.requests = [*(known for known in self.requests if not known.ended), request]
 
     def close(self) -> None:
         """Removes every row this session has in the worker."""

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -139,3 +140,52 @@ def test_two_sessions_at_once_get_their_own_answers(visit: Visit, tiny_app: str)
     wait_until_done(alone)
     assert [lane_text(alone, n) for n in range(3)] == together[1]
     assert together[0] != together[1]
+
+
+def test_a_closed_tab_frees_the_worker_within_a_second(visit: Visit, demo_app: str) -> None:
+    """The next person's question starts at once instead of waiting for an answer nobody reads."""
+    first, second = visit(demo_app), visit(demo_app)
+    ask(first, "Explain at length how the heart works.")
+    lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
+    ask(second, "What is asthma?")
+    expect(second.get_by_text("1 before you")).to_be_visible()
+    first.close()
+    expect(second.get_by_text("before you")).to_be_hidden(timeout=4_000)
+    lanes(second).first.locator(".token").first.wait_for(timeout=10_000)
+    second.get_by_role("button", name="Stop", exact=True).click()
+    wait_until_done(second, 20_000)
+
+
+def test_another_page_stops_the_answer_and_keeps_it(visit: Visit, demo_app: str) -> None:
+    page = visit(demo_app)
+    ask(page, "Explain at length how the heart works.")
+    lanes(page).first.locator(".token").nth(3).wait_for(timeout=30_000)
+    page.get_by_role("link", name="About").click()
+    page.get_by_text("What it does not show").wait_for(timeout=20_000)
+    page.get_by_role("link", name="Ask").click()
+    wait_until_done(page, 20_000)
+    expect(lanes(page).first.locator(".note")).to_contain_text("stopped")
+    assert lanes(page).first.locator(".token").count() > 3
+    expect(page.get_by_role("textbox", name="Question")).to_have_value("Explain at length how the heart works.")
+
+
+def test_a_downloaded_run_can_be_uploaded_into_another_session(visit: Visit, tiny_app: str, tmp_path: Path) -> None:
+    page = visit(tiny_app)
+    ask(page, "What is asthma?")
+    wait_until_done(page)
+    text = [lane_text(page, number) for number in range(3)]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download: run").click()
+    file = tmp_path / "run.json"
+    download.value.save_as(file)
+
+    other = visit(tiny_app)
+    other.get_by_role("button", name="Runs").click()
+    other.locator("input[type=file]").set_input_files(file)
+    other.get_by_text("Added to the runs").wait_for(timeout=20_000)
+    other.get_by_role("combobox", name="Show").click()
+    other.get_by_role("option", name=re.compile("What is asthma")).click()
+    other.keyboard.press("Escape")
+    expect(lanes(other).first.locator(".token").first).to_be_visible()
+    expect(other.get_by_text("A recorded example")).to_be_hidden()
+    assert [lane_text(other, number) for number in range(3)] == text

@@ -1,0 +1,51 @@
+"""Settings as the query of a link, and back.
+
+A link carries settings; a question only where the person asked for it, for links end up in logs and histories.
+Knows run settings; knows no browser.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from urllib.parse import urlencode
+
+from core.errors import ArgumentError
+from core.present.runs import RunSettings
+
+MAX_QUESTION = 2000
+_DEFAULTS = RunSettings()
+
+
+def to_query(settings: RunSettings, question: str = "") -> str:
+    """The query of a link: settings that differ from the defaults, and the question if one is given.
+
+    Raises:
+        ArgumentError: the question is too long for a link.
+    """
+    if len(question) > MAX_QUESTION:
+        raise ArgumentError(f"The question has {len(question):,} characters.", f"A link holds {MAX_QUESTION:,}.")
+    values = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "system"}
+    chosen = {name: str(value) for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+    return urlencode(chosen | ({"question": question} if question else {}))
+
+
+def from_query(query: Mapping[str, str]) -> tuple[RunSettings, str]:
+    """Settings and question of a link.
+
+    Raises:
+        ArgumentError: a value is not of its kind; the message names the field. Unknown fields are passed over.
+    """
+    values: dict[str, str | bool | int | float] = {}
+    for field in fields(_DEFAULTS):
+        if field.name in query and field.name != "system":
+            values[field.name] = _read(field.name, query[field.name], type(getattr(_DEFAULTS, field.name)))
+    return RunSettings(**values), query.get("question", "")[:MAX_QUESTION]  # type: ignore[arg-type]
+
+
+def _read(name: str, text: str, kind: type) -> str | bool | int | float:
+    try:
+        if kind is bool:
+            return {"True": True, "False": False}[text]
+        value: str | int | float = kind(text)
+        return value
+    except (ValueError, KeyError) as error:
+        raise ArgumentError(f"The link's {name} is {text!r}.", "Ask for the link again.") from error

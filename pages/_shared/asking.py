@@ -1,0 +1,131 @@
+"""The question: text box, examples, options, follow-up; and links that bring settings along.
+
+Knows widgets; what is asked is put to the worker by the page.
+"""
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from core.errors import GraftError
+from core.generate.worker import MAX_NEW_TOKENS
+from core.pair.prompts import Message
+from core.present.colour import SPEAKER_WORDS
+from core.present.examples import examples
+from core.present.permalink import from_query, to_query
+from core.present.runs import RunReport, RunSettings
+from pages._shared.frame import show_error
+from pages._shared.mixer import Mix
+
+N_CHIPS = 8
+_NEW = "a new question"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked with this press of Run."""
+
+    messages: tuple[Message, ...]
+    settings: RunSettings
+
+
+def read_link() -> None:
+    """Takes settings and question from the page's address, once a session."""
+    if st.session_state.get("link_read"):
+        return
+    st.session_state["link_read"] = True
+    try:
+        settings, question = from_query(st.query_params)
+    except GraftError as error:
+        show_error(error)
+        return
+    for name in ("layers", "part", "strength", "direction", "temperature", "top_p", "seed", "max_new_tokens", "raw"):
+        if name in st.query_params:
+            st.session_state[name] = getattr(settings, name)
+            st.session_state["preset"] = None if name == "layers" else st.session_state.get("preset", "upper")
+    if question:
+        st.session_state["question"] = question
+
+
+def _take_example(key: str) -> None:
+    questions = {example.label: example.question for example in examples()}
+    if st.session_state[key]:
+        st.session_state["question"] = questions[st.session_state[key]]
+
+
+def draw_question(simple: bool, earlier: RunReport | None) -> tuple[bool, str]:
+    """The question box with its examples; whether Run was pressed, and the text."""
+    with st.form("ask", border=False):
+        left, right = st.columns([9, 1], vertical_alignment="center")
+        left.text_area(
+            "Question", key="question", placeholder="Ask a medical question …", height=68, label_visibility="collapsed"
+        )
+        pressed = right.form_submit_button("Run", type="primary", width="stretch")
+    labels = [example.label for example in examples()]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _chips("Examples", labels[:N_CHIPS], "example")
+        with st.popover("More examples"):
+            _chips("More", labels[N_CHIPS:], "more")
+        if not simple:
+            with st.popover("Options"):
+                _draw_options(earlier)
+    return pressed, st.session_state["question"] or ""
+
+
+def _chips(label: str, labels: list[str], key: str) -> None:
+    st.pills(label, labels, key=key, on_change=_take_example, args=(key,), label_visibility="collapsed")
+
+
+def _draw_options(earlier: RunReport | None) -> None:
+    answers = [] if earlier is None else [lane.answer.name for lane in earlier.lanes]
+    st.selectbox(
+        "Ask",
+        [_NEW, *answers],
+        format_func=lambda name: name if name == _NEW else f"a follow-up to the answer of {SPEAKER_WORDS[name]}",
+        key="follow_up",
+        help="A follow-up shows all models the same conversation, with this answer as the assistant's turn.",
+    )
+    st.text_area("System prompt", key="system", placeholder="the template's own", height=68)
+    st.toggle("Raw text", key="raw", help="No chat template: the models continue the text as it stands.")
+    st.number_input("Longest answer, tokens", 1, MAX_NEW_TOKENS, key="max_new_tokens")
+    st.slider("Temperature", 0.0, 2.0, step=0.1, key="temperature", help="0 always takes the likeliest token.")
+    st.slider("top-p", 0.05, 1.0, step=0.05, key="top_p")
+    st.number_input("Seed", 0, 2**31 - 1, key="seed")
+
+
+def settings_of(mix: Mix) -> RunSettings:
+    """Settings from the mixer and the options, wherever they were last set."""
+    state = st.session_state
+    return RunSettings(
+        system=state["system"].strip() or None,
+        raw=state["raw"],
+        layers=mix.layers,
+        part=mix.part,
+        strength=mix.strength,
+        direction=mix.direction,
+        temperature=state["temperature"],
+        top_p=state["top_p"],
+        seed=state["seed"],
+        max_new_tokens=state["max_new_tokens"],
+    )
+
+
+def conversation(question: str, earlier: RunReport | None) -> tuple[Message, ...]:
+    """The messages to ask: the question alone, or after an earlier run and one of its answers."""
+    asked = Message(role="user", content=question)
+    chosen = st.session_state.get("follow_up", _NEW)
+    if earlier is None or chosen == _NEW or st.session_state["raw"]:
+        return (asked,)
+    answer = next(lane.answer for lane in earlier.lanes if lane.answer.name == chosen)
+    return (*earlier.messages, Message(role="assistant", content=answer.text), asked)
+
+
+def draw_link(settings: RunSettings, question: str) -> None:
+    """A link with these settings, and with the question if the person ticks it."""
+    with_question = st.checkbox("with the question", help="Links end up in logs and histories.")
+    try:
+        query = to_query(replace(settings, system=None), question if with_question else "")
+    except GraftError as error:
+        show_error(error)
+        return
+    st.code(f"{(st.context.url or '').split('?')[0]}?{query}", language=None, wrap_lines=True)
