@@ -27,8 +27,7 @@ def open_page(name: str) -> None:
     st.set_page_config(page_title=f"Graft · {name}", layout="wide", initial_sidebar_state="collapsed")
     _sign_in()
     browser_session()
-    for key, first in KEPT.items():  # Streamlit forgets a widget that a page or a view does not draw
-        st.session_state[key] = st.session_state.get(key, first)
+    _keep()
     if name != "Ask" and (run := st.session_state.get("run")) is not None:
         run.stop()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -37,6 +36,14 @@ def open_page(name: str) -> None:
             st.page_link(target, label=label, width="content")
         st.space("stretch")
         st.toggle("Simple view", key="simple", help="Hides what a clinician does not need.", width="content")
+
+
+def _keep() -> None:
+    """Remembers what is typed and set: Streamlit forgets a widget that a page or a view does not draw."""
+    kept = st.session_state.setdefault("kept", dict(KEPT))
+    for key in KEPT:
+        kept[key] = st.session_state.get(key, kept[key])
+        st.session_state[key] = kept[key]
 
 
 def _sign_in() -> None:

@@ -28,13 +28,13 @@ def remember(report: RunReport) -> None:
 
 def draw_history() -> tuple[RunReport | None, RunReport | None]:
     """Lets the person choose an earlier run to look at, and one to compare it with; None for the latest and none."""
-    runs: list[RunReport] = st.session_state.get("history", [])
-    names = {_name(number, run): run for number, run in enumerate(runs, start=1)}
     with st.popover("Runs", type="tertiary"):
         st.caption("Kept in this browser session only. Nothing is stored on the server.")
+        _draw_upload()
+        runs: list[RunReport] = st.session_state.get("history", [])
+        names = {_name(number, run): run for number, run in enumerate(runs, start=1)}
         shown = st.selectbox("Show", [LATEST, *reversed(names)], key="shown")
         other = st.selectbox("Compare with", ["nothing", *reversed(names)], key="compared")
-        _draw_upload()
     return names.get(shown), names.get(other)
 
 
