@@ -3,15 +3,15 @@
 Exit codes: 0 done; 1 a bug; 2 bad arguments or input; 3 the pair is not available; 4 out of memory; 130 interrupted.
 """
 
+import io
+import json
 import os
 import sys
 import traceback
 import warnings
 from importlib import import_module
 
-from core.commands.common import Parser
 from core.errors import GraftError
-from core.present.reports import ErrorDetail, ErrorReport, to_json
 
 # Only the command that was typed is imported: training alone takes seconds to import.
 COMMANDS = {
@@ -22,6 +22,10 @@ COMMANDS = {
 }
 
 
+# torch has an error class of its own for CUDA only.
+_OUT_OF_MEMORY = ("out of memory", "not enough memory")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     typed = list(sys.argv[1:] if argv is None else argv)
@@ -29,6 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)  # other libraries' notices to their own developers
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        from core.commands.common import Parser
+
         parser = Parser(prog="python -m core", description="What medical fine-tuning changed in a language model.")
         commands = parser.add_subparsers(dest="name", required=True, parser_class=Parser, metavar="COMMAND")
         for name, words in COMMANDS.items():
@@ -44,19 +52,19 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(as_json, type(error).__name__, error.message, error.remedy, error.exit_code)
     except KeyboardInterrupt:
         return _fail(as_json, "Interrupted", "Interrupted.", "", 130)
-    except MemoryError as error:
-        return _fail(as_json, "DeviceMemoryError", f"Out of memory: {error}", "Shorten the text.", 4)
     except BrokenPipeError:  # the reader of standard output left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+            return _fail(as_json, "DeviceMemoryError", f"Out of memory: {error}", "Shorten the text.", 4)
         traceback.print_exc()
         return _fail(as_json, "Bug", f"{type(error).__name__}: {error}", "Please report this with the lines above.", 1)
 
 
 def _fail(as_json: bool, kind: str, message: str, remedy: str, code: int) -> int:
     if as_json:
-        print(to_json(ErrorReport(ErrorDetail(kind, message, remedy))))
+        print(json.dumps({"error": {"kind": kind, "message": message, "remedy": remedy}}, ensure_ascii=False))
     else:
         print(f"{message} {remedy}".strip(), file=sys.stderr)
     return code

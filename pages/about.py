@@ -33,7 +33,7 @@ st.subheader("What it does not show")
 st.markdown(
     "- Whether an answer is right. A small model is wrong often, before and after fine-tuning.\n"
     "- Why a model writes a word. A large divergence says that the two models disagree there.\n"
-    "- Which model is better. Fine-tuning on a few thousand answers teaches form more than knowledge.\n"
+    "- Which model is better. The demo fine-tune saw a few thousand answers and learned form more than facts.\n"
     "- The demo base is SmolLM2-135M-Instruct read back from a 4-bit file (Q4_1): close to the published weights, "
     "not the same."
 )

@@ -54,6 +54,8 @@ def ask(
             record.add(number, update, pair.prompts)
         if progress:
             progress(step)
+    for record in records:
+        record.measure_again(pair, prompt)
     return collect(records, pair, prompt)
 
 

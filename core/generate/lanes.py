@@ -79,7 +79,7 @@ class Decoding(Iterator[Step]):
         self.finished: list[Finished | None] = [None] * gates.n_rows
         self.hidden: list[list[Tensor]] = [[] for _ in range(gates.n_rows)]
         self._prompt_ids, self._gates = tuple(prompt_ids), gates.to(pair.device)
-        self._extra = extra_gates
+        self._extra = None if extra_gates is None else extra_gates.to(pair.device)
         self._limit = min(max_new_tokens, room)
         self._samplers = [RowSampler(sampling) for _ in range(gates.n_rows)]
         self._cache: RowCache | None = None
@@ -104,15 +104,16 @@ class Decoding(Iterator[Step]):
         return self._closed.is_set()
 
     def __next__(self) -> Step:
-        with self._stepping:
-            if self._closed.is_set() or not self._writing:
-                self._release()
-                raise StopIteration
-            with torch.no_grad():
-                step = self._step()
-            if self._closed.is_set():
-                self._release()
-            return step
+        try:
+            with self._stepping:
+                if self._closed.is_set() or not self._writing:
+                    self._release()
+                    raise StopIteration
+                with torch.no_grad():
+                    return self._step()
+        finally:
+            if self._closed.is_set():  # closed meanwhile: free what the step has kept alive
+                self.close()
 
     def prefill(self) -> tuple[RowCache, Tensor]:
         """Runs the prompt for lanes and extra rows.
@@ -127,13 +128,14 @@ class Decoding(Iterator[Step]):
     def _prefill(self) -> tuple[RowCache, Tensor]:
         gates = self._gates if self._extra is None else Gates.stack([self._gates, self._extra])
         cache = RowCache()
-        states = self.pair.hidden(self.pair.ids([self._prompt_ids] * gates.n_rows), gates, cache=cache)[:, -1]
+        states = self.pair.hidden(self.pair.ids([self._prompt_ids] * gates.n_rows), gates, cache=cache)[:, -1].clone()
         self._cache, self._prompt = cache, (cache, states)
         return cache, states
 
     def _step(self) -> Step:
         if not any(self.tokens):
             cache, first = self._prompt or self._prefill()
+            self._prompt = None
             if self._extra is not None:
                 cache.keep(self._writing)
             states = first[: len(self._writing)]

@@ -89,6 +89,13 @@ class ScoredDecoding(Iterator[Update]):
         """Ends the iteration; safe from any thread."""
         self.decoding.close()
 
+    def finish(self) -> tuple[LaneScores, ...]:
+        """Scores the last tokens of stopped lanes and frees the followers; for whoever pulls, when it pulls no more."""
+        lanes = [lane for lane, how in enumerate(self.decoding.finished) if how is None and self.decoding.tokens[lane]]
+        scores = self._score(lanes) if lanes else ()
+        self._followers.release()
+        return scores
+
     def __next__(self) -> Update:
         if not self._started:
             self._started = True

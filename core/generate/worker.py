@@ -97,6 +97,12 @@ class Request:
         self._ended.set()
 
 
+def _bare(error: GraftError) -> GraftError:
+    """The error without its traceback, whose frames would keep the caches of a failed step in memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 class Worker:
     """Runs requests on one pair, one after another, in a thread of its own."""
 
@@ -171,7 +177,7 @@ class Worker:
             try:
                 self._run(request)
             except GraftError as error:
-                request._end("failed", error)
+                request._end("failed", _bare(error))
             except Exception as error:
                 request._end("failed", GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log."))
                 threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread)))
@@ -190,7 +196,13 @@ class Worker:
                 request.first_token_at = request.first_token_at or time.monotonic()
                 if request.closing or time.monotonic() - request.started_at > DEADLINE_SECONDS:
                     break
+            last = decoding.finish()
+            for number, record in enumerate(request.records):
+                record.add_scores(number, last, self.pair.prompts)
         finally:
             decoding.close()
         unfinished = any(record.finished is None for record in request.records)
+        if not unfinished:
+            for record in request.records:
+                record.measure_again(self.pair, job.prompt)
         request._end("stopped" if unfinished else "done")

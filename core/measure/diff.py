@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.errors import PromptError, TooLongError
+from core.measure.noise import noise_of
 from core.measure.positions import PositionScores, score_positions
 from core.measure.summary import (
     Bin,
@@ -41,7 +42,7 @@ class Diff:
         summary_with_format: the same with headings (`format` tokens) counted in.
         concentration: of ΣKL(tuned‖base) over the mask.
         choices: first choices over the mask.
-        by_position: KL over fifths of the answer, by relative position 0..1.
+        by_position: KL over fifths of the masked tokens, by their relative place 0..1.
         by_entropy: KL over fifths of the tokens, by entropy of base.
         reasoning_finished: whether the reasoning was closed; null where there is none.
     """
@@ -96,7 +97,7 @@ def diff(pair: Pair, prompt: Prompt, answer_ids: Sequence[int], mask: Mask = "re
         mask=mask,
         summary=summarise_tokens(masked, masked_again),
         summary_with_format=summarise_tokens(_in_parts(tokens, with_format), _in_parts(again, with_format)),
-        concentration=concentration(kl),
+        concentration=concentration(kl, floor=5 * noise_of(pair).kl),
         choices=first_choices(masked),
         by_position=binned_kl([k / max(len(kl) - 1, 1) for k in range(len(kl))], kl),
         by_entropy=binned_kl([t.entropy_base or 0.0 for t in masked], kl),

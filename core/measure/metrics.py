@@ -32,7 +32,7 @@ _ROWS = (
     Metric(
         "kl_tuned_base",
         "KL(tuned‖base)",
-        "how surprised the base model would be by what the fine-tuned model expects",
+        "how much more surprised the base model would be than the fine-tuned one by what that one expects",
         "nats",
         False,
         (0, 4),
@@ -40,7 +40,7 @@ _ROWS = (
     Metric(
         "kl_base_tuned",
         "KL(base‖tuned)",
-        "how surprised the fine-tuned model would be by what the base model expects",
+        "how much more surprised the fine-tuned model would be than the base one by what that one expects",
         "nats",
         False,
         (0, 4),

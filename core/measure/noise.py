@@ -6,6 +6,7 @@ Knows routes and KL; remembers what it measured, by weights, device, dtype and t
 import contextlib
 import json
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from itertools import combinations
 
 import numpy as np
@@ -39,13 +40,23 @@ class Noise:
     routes: tuple[str, ...]
 
 
+_measured: dict[str, Noise] = {}
+
+
 def noise_of(pair: Pair) -> Noise:
     """The pair's noise, measured once per machine setting and remembered in the cache folder."""
-    key = "|".join(
-        ["2", pair.identity.base_sha256, pair.device, pair.dtype, torch.__version__, str(torch.get_num_threads())]
-    )
+    setting = (version("transformers"), torch.__version__, str(torch.get_num_threads()), pair.device, pair.dtype)
+    key = "|".join((pair.identity.base_sha256, pair.prompts.template_sha256 or "", *setting))
+    if key not in _measured:
+        _measured[key] = _stored_or_measured(pair, key)
+    return _measured[key]
+
+
+def _stored_or_measured(pair: Pair, key: str) -> Noise:
     store = graft_home() / "noise.json"
-    known = json.loads(store.read_text()) if store.is_file() else {}
+    known = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(store.read_text())
     if key not in known:
         known[key] = asdict(measure_noise(pair))
         with contextlib.suppress(OSError):  # a read-only cache folder only means measuring again next time

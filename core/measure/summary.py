@@ -100,10 +100,15 @@ def summarise_tokens(tokens: Sequence[TokenScore], others: Sequence[TokenScore] 
     return result
 
 
-def concentration(kl: Sequence[float]) -> Concentration:
-    """How few tokens hold how much of ΣKL."""
+def concentration(kl: Sequence[float], floor: float = 0.0) -> Concentration:
+    """How few tokens hold how much of ΣKL.
+
+    Args:
+        kl: one number per masked token.
+        floor: a mean of at most this is no difference, and has no shares.
+    """
     total = math.fsum(kl)
-    if not kl or total <= 0:
+    if not kl or total <= floor * len(kl):
         return Concentration(None, None, None, None, None)
     held = np.cumsum(np.sort(np.asarray(kl, dtype=np.float64))[::-1]) / total
 

@@ -84,11 +84,10 @@ def _hub_folder(source: Source, offline: bool) -> Path:
 def is_ready(spec: PairSpec) -> bool:
     """Whether both halves are on this machine."""
     try:
-        local_folder(spec.base)
-        local_folder(spec.tuned)
+        base, tuned = local_folder(spec.base), local_folder(spec.tuned)
     except PairUnavailableError:
         return False
-    return True
+    return (base / "config.json").is_file() and any(tuned.glob("*.safetensors"))
 
 
 def fetch(spec: PairSpec, report: Report = _quiet) -> None:

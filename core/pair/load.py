@@ -46,15 +46,19 @@ def check_device(device: str) -> None:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ArgumentError(f"{device!r} is not a device.", "Use cpu, cuda or cuda:N.") from error
+    if kind not in ("cpu", "cuda"):
+        raise ArgumentError(f"Models do not run on {device!r} here.", "Use cpu, cuda or cuda:N.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ArgumentError("There is no CUDA device on this machine.", "Use --device cpu.")
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise ArgumentError(f"There is no {device} on this machine.", f"It has {torch.cuda.device_count()} of them.")
 
 
 def end_of_turn_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The ids that end a turn: the generation settings' first, then the tokenizer's."""
+    """The ids that end a turn: the tokenizer's, which chat templates write, then the generation settings'."""
     configured = model.generation_config.eos_token_id
     ids = list(configured) if isinstance(configured, list | tuple) else [configured]
-    found = [i for i in dict.fromkeys([*ids, tokenizer.eos_token_id]) if i is not None]
+    found = [i for i in dict.fromkeys([tokenizer.eos_token_id, *ids]) if i is not None]
     if not found:
         raise PairUnavailableError("Neither model nor tokenizer names an end-of-turn token.", "Set eos_token_id.")
     return tuple(found)

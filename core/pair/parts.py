@@ -58,6 +58,8 @@ def _regions(text: bytes, opened: bool) -> tuple[list[tuple[int, Part]], bool | 
         if opening and state == "answer" and text[: mark.start()].strip():
             continue  # a heading in the middle of an answer is the answer's own
         if not opening and state == "answer" and finished is None:
+            if mark.lastgroup == "response" and not text[: mark.start()].strip():
+                regions += [(mark.start(), "format"), (mark.end(), "answer")]
             continue  # nothing was opened, so nothing is closed
         state = "reasoning" if opening else "answer"
         finished = not opening

@@ -4,6 +4,7 @@ Knows tokenizers and chat templates; runs no model. The same ids serve base and 
 """
 
 import hashlib
+import threading
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class PromptBuilder:
         self.end_ids = tuple(end_ids)
         self.max_positions = max_positions
         self._bytes = TokenBytes(tokenizer)
+        self._lock = threading.Lock()
 
     @cached_property
     def template_sha256(self) -> str | None:
@@ -75,9 +77,14 @@ class PromptBuilder:
             raise PromptError("This model has no chat template.", "Use raw text (--raw).")
         for message in messages:
             _check_encodable(message["content"])
-        encoded = self.tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=True, return_dict=True, sanitize_control_tokens=True
-        )
+        with self._lock:  # encoding sets switches on the shared tokenizer
+            encoded = self.tokenizer.apply_chat_template(
+                list(messages),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                sanitize_control_tokens=True,
+            )
         ids = tuple(encoded["input_ids"])
         self._check_length(len(ids))
         spans, rendered = self._content_spans(messages)
@@ -155,11 +162,13 @@ class PromptBuilder:
         """Ids of a text in which no control token is recognised, special or merely added (such as `<think>`)."""
         loose = [t.content for t in self.tokenizer.added_tokens_decoder.values() if not t.special]
         if not any(token in text for token in loose):
-            ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            with self._lock:
+                ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             return ids
         backend = self.tokenizer.backend_tokenizer
         normal = backend.normalizer.normalize_str(text) if backend.normalizer else text
-        splits = [split for split, _ in backend.pre_tokenizer.pre_tokenize_str(normal)]
+        before = backend.pre_tokenizer
+        splits = [split for split, _ in before.pre_tokenize_str(normal)] if before else [normal]
         return [token.id for split in splits for token in backend.model.tokenize(split)]
 
     def _check_length(self, length: int) -> None:

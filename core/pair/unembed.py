@@ -1,7 +1,7 @@
 """From the last hidden state to logits, in float32 whatever the model's dtype, without large temporaries.
 
-Knows one matrix; knows nothing about pairs. Source: METRICS "Precision": bfloat16 logits make a KL of 1e-4 half
-wrong, so the unembedding is multiplied in float32.
+Knows one matrix; knows nothing about pairs. In bfloat16 a KL of 1e-4 nats comes out half wrong, so the unembedding
+is multiplied in float32.
 """
 
 import torch

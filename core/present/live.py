@@ -16,6 +16,7 @@ from core.measure.noise import noise_of
 from core.pair.gates import hybrid_gates
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
+from core.pair.registry import known_pairs
 from core.present.provenance import SCHEMA_VERSION, provenance_of
 from core.present.runs import LaneRun, RunReport, RunSettings
 
@@ -148,7 +149,11 @@ def _kept(
 
 def command_of(messages: Sequence[Message], settings: RunSettings, pair: Pair) -> str:
     """The line that gives the same three answers without the page; a conversation's last question only."""
-    words = ["python", "-m", "core", "ask", messages[-1]["content"], "--pair", pair.spec.name]
+    words = ["python", "-m", "core", "ask", messages[-1]["content"]]
+    if pair.spec.name in known_pairs():
+        words += ["--pair", pair.spec.name]
+    else:
+        words += ["--base", pair.spec.base.id, "--tuned", pair.spec.tuned.id]
     words += ["--layers", settings.layers, "--part", settings.part, "--strength", f"{settings.strength:g}"]
     words += ["--max-new-tokens", str(settings.max_new_tokens), "--seed", str(settings.seed)]
     words += ["--device", pair.device, "--dtype", pair.dtype]

@@ -9,6 +9,9 @@ from dataclasses import fields
 from urllib.parse import urlencode
 
 from core.errors import ArgumentError
+from core.generate.sampling import Sampling
+from core.generate.worker import MAX_NEW_TOKENS
+from core.pair.gates import DIRECTIONS, PARTS, check_strength
 from core.present.runs import RunSettings
 
 MAX_QUESTION = 2000
@@ -38,7 +41,29 @@ def from_query(query: Mapping[str, str]) -> tuple[RunSettings, str]:
     for field in fields(_DEFAULTS):
         if field.name in query and field.name != "system":
             values[field.name] = _read(field.name, query[field.name], type(getattr(_DEFAULTS, field.name)))
-    return RunSettings(**values), query.get("question", "")[:MAX_QUESTION]  # type: ignore[arg-type]
+    settings = RunSettings(**values)  # type: ignore[arg-type]
+    _check(settings)
+    return settings, query.get("question", "")[:MAX_QUESTION]
+
+
+def _check(settings: RunSettings) -> None:
+    """Raises `ArgumentError` for values that the page's own controls could not have set."""
+    Sampling(settings.temperature, settings.top_p, settings.seed)
+    check_strength(settings.strength)
+    wrong = [
+        name
+        for name, right in (
+            ("temperature", settings.temperature <= 2),
+            ("top_p", settings.top_p >= 0.05),
+            ("seed", settings.seed < 2**31),
+            ("max_new_tokens", 1 <= settings.max_new_tokens <= MAX_NEW_TOKENS),
+            ("part", settings.part in PARTS),
+            ("direction", settings.direction in DIRECTIONS),
+        )
+        if not right
+    ]
+    if wrong:
+        raise ArgumentError(f"The link's {wrong[0]} is {getattr(settings, wrong[0])!r}.", "Ask for the link again.")
 
 
 def _read(name: str, text: str, kind: type) -> str | bool | int | float:

@@ -62,9 +62,13 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
         tuned_tokens: the fine-tuned answer's tokens, scored.
     """
     written = [_without_end(answer) for answer in (base, tuned)]
+    if not all(written):
+        return "There are no two answers to compare."
     parted = first_divergence(*written)
-    if parted is None:
+    if parted is None and {base.finished, tuned.finished} == {"end"}:
         sentence = "Both models wrote the same answer, word for word."
+    elif parted is None:
+        sentence = "As far as they were written, both answers are the same, word for word."
     elif parted >= min(len(ids) for ids in written):
         sentence = "One answer is the beginning of the other."
     else:

@@ -26,7 +26,7 @@ _token_strip = st.components.v2.component(
 )
 _layer_row = st.components.v2.component(
     "graft_layer_row",
-    html="<div class='layers' data-testid='layers' role='group' aria-label='Layers from the fine-tuned model'></div>",
+    html="<div class='layers' data-testid='layers' role='group' aria-label='Layers of the hybrid'></div>",
     css=(_HERE / "layer_row.css").read_text(),
     js=(_HERE / "layer_row.js").read_text(),
 )
@@ -38,7 +38,9 @@ def token_lanes(lanes: Sequence[dict[str, Any]], key: str) -> tuple[int, int] | 
     return (picked[0], picked[1]) if picked else None
 
 
-def layer_row(n_layers: int, layers: Sequence[int], key: str, on_change: Callable[[], None]) -> None:
-    """One switch per layer; `st.session_state[key]["layers"]` holds what the person chose."""
-    data = {"n": n_layers, "layers": list(layers), "colour": SPEAKERS["hybrid"].light}
+def layer_row(
+    n_layers: int, layers: Sequence[int], words: tuple[str, str], key: str, on_change: Callable[[], None]
+) -> None:
+    """One switch per layer, named by whose it is on and off; `st.session_state[key]["layers"]` holds the choice."""
+    data = {"n": n_layers, "layers": list(layers), "colour": SPEAKERS["hybrid"].light, "words": list(words)}
     _layer_row(key=key, data=data, on_layers_change=on_change)

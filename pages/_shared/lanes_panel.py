@@ -111,9 +111,16 @@ def draw_numbers(report: RunReport) -> None:
     rows = [_row(lane.answer, lane.tokens) for lane in report.lanes]
     st.dataframe(rows, hide_index=True, width="stretch")
     st.caption(
-        "KL in nats a token, over reasoning and answer without headings, on each lane's own text. Repetition: share "
-        f"of repeated 4-grams. Noise floor of KL on this machine: {two_digits(report.provenance.noise_floor)} nats."
+        "KL in nats a token, over reasoning and answer without headings, on each lane's own text; ± is how much it "
+        "changes when the text is run in one pass instead of token by token. Repetition: share of repeated 4-grams."
     )
+
+
+def _with_noise(value: float | None, noise: float | None) -> str:
+    """A figure with its noise; `no difference` where it does not exceed it."""
+    if value is None or noise is None:
+        return two_digits(value)
+    return "no difference" if 0 < value <= noise else f"{two_digits(value)} ± {two_digits(noise)}"
 
 
 def _row(answer: LaneAnswer, tokens: Sequence[TokenScore]) -> dict[str, str]:
@@ -121,8 +128,8 @@ def _row(answer: LaneAnswer, tokens: Sequence[TokenScore]) -> dict[str, str]:
     return {
         "lane": SPEAKER_WORDS[answer.name],
         "tokens": str(len(answer.ids)),
-        "KL(lane‖base)": two_digits(answer.kl_to_base),
-        "KL(lane‖tuned)": two_digits(answer.kl_to_tuned),
+        "KL(lane‖base)": _with_noise(answer.kl_to_base, answer.kl_to_base_noise),
+        "KL(lane‖tuned)": _with_noise(answer.kl_to_tuned, answer.kl_to_tuned_noise),
         "KL(tuned‖base) here": two_digits(sum(shown) / len(shown) if shown else None),
         "repetition": two_digits(answer.repetition),
     }

@@ -18,7 +18,7 @@ export default function (component) {
     [...row.querySelectorAll("button")].forEach((button, layer) => {
       const on = state.chosen.has(layer);
       button.setAttribute("aria-pressed", on ? "true" : "false");
-      button.title = `Layer ${layer}: ${on ? "fine-tuned" : "base"}`;
+      button.title = `Layer ${layer}: ${on ? data.words[0] : data.words[1]}`;
       button.tabIndex = layer === state.active ? 0 : -1;
     });
   };

@@ -58,13 +58,15 @@ def draw_mixer(n_layers: int) -> Mix | None:
     """Draws the mixer; None where what is typed cannot be used (and says so)."""
     st.session_state["n_layers"] = n_layers
     _start(n_layers)
+    models = ("fine-tuned", "base")
+    donor, host = models if st.session_state["direction"] == "tuned-into-base" else models[::-1]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
-            "Layers taken from the fine-tuned model",
+            f"Layers taken from the {donor} model",
             ["none", "lower", "middle", "upper", "all"],
             key="preset",
             on_change=_from_preset,
-            help="These layers of the hybrid are the fine-tuned model's (grafted); all others are the base model's.",
+            help=f"These layers of the hybrid are the {donor} model's (grafted); all others are the {host} model's.",
             width="content",
         )
         typed = st.text_input(
@@ -77,7 +79,7 @@ def draw_mixer(n_layers: int) -> Mix | None:
             4.0,
             step=0.1,
             key="strength",
-            help="0 is base, 1 is fine-tuned, above 1 amplifies.",
+            help=f"0 is {host}, 1 is {donor}; above 1 amplifies, from base to fine-tuned only.",
             width=150,
         )
         direction = st.selectbox(
@@ -88,7 +90,7 @@ def draw_mixer(n_layers: int) -> Mix | None:
     except GraftError as error:
         show_error(error)
         return None
-    layer_row(n_layers, layers, key="layer_row", on_change=_from_row)
+    layer_row(n_layers, layers, (donor, host), key="layer_row", on_change=_from_row)
     st.caption(
         f"{len(layers)} of {n_layers} layers · layer 0 reads the words, layer {n_layers - 1} is nearest the output"
     )

@@ -63,7 +63,7 @@ def _draw_chooser() -> None:
         key="pair_choice",
         on_change=_choose,
     )
-    if st.button("Unload", help="Frees the memory; the next visit loads it again."):
+    if st.button("Unload", help="For everybody; memory is free once no open page shows its runs."):
         st.session_state.pop("run", None)
         unload()
         st.info("Unloaded. Reload the page to load it again.")

@@ -109,7 +109,11 @@ def start_fetch(spec: PairSpec) -> None:
             fetch(spec, report)
         except GraftError as error:
             state.error = error
-        state.done = True
+        except Exception as error:
+            state.error = GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log.")
+            raise
+        finally:
+            state.done = True
 
     threading.Thread(target=run, name=f"fetch {spec.name}", daemon=True).start()
 

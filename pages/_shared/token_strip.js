@@ -87,6 +87,10 @@ function showDetails(state, index) {
   title.appendChild(element("span", "card-part", part === "format" ? "fixed heading" : part));
   card.appendChild(title);
   const detail = data.details[index];
+  if (detail) {
+    const [kl, rank] = detail;
+    card.appendChild(element("div", "", `KL(tuned‖base) ${kl.toPrecision(2)} nats · base's choice no. ${rank}`));
+  }
   if (value === null) {
     card.appendChild(element("div", "", "Not scored yet."));
   } else {
@@ -94,8 +98,7 @@ function showDetails(state, index) {
     if (Math.abs(value) < data.noise) card.appendChild(element("div", "", "Below numerical noise: no difference."));
   }
   if (detail) {
-    const [kl, rank, base, tuned] = detail;
-    card.appendChild(element("div", "", `KL(tuned‖base) ${kl.toPrecision(2)} nats · base's choice no. ${rank}`));
+    const [, , base, tuned] = detail;
     const columns = element("div", "columns");
     columns.appendChild(choices("Base would write", base));
     columns.appendChild(choices("Fine-tuned would write", tuned));

@@ -1,13 +1,15 @@
 """The worker: turns, places, stops, and the same tokens as alone."""
 
+import gc
 import random
 import threading
 import time
 
 import pytest
 
-from core.errors import ArgumentError
+from core.errors import ArgumentError, DeviceMemoryError
 from core.generate.answers import greedy_answer
+from core.generate.cache import BufferedLayer
 from core.generate.record import Lane
 from core.generate.sampling import Sampling
 from core.generate.worker import MAX_WAITING_PER_OWNER, Job, Worker
@@ -122,3 +124,44 @@ def test_many_sessions_get_what_each_gets_alone(worker: Worker, pair: Pair) -> N
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_stopped_answer_is_scored_to_its_last_token(worker: Worker, pair: Pair) -> None:
+    request = worker.submit(job(pair, [0], 400), "me")
+    while len(request.records[0].ids) < 12:
+        time.sleep(0.002)
+    request.close()
+    assert request.wait(5)
+    assert len(request.records[0].scored) == len(request.records[0].ids)
+
+
+def test_a_finished_answer_has_its_noise(worker: Worker, pair: Pair) -> None:
+    request = worker.submit(job(pair, [0, 2], 15), "me")
+    assert request.wait(30)
+    answer = request.records[0].answer(pair.prompts, request.job.prompt)
+    assert answer.kl_to_base is not None
+    assert answer.kl_to_base_noise is not None
+    assert 0 <= answer.kl_to_base_noise < 1e-3 < answer.kl_to_base
+
+
+def test_a_failed_request_keeps_no_memory(worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device runs out in the middle of an answer: the error is kept, the caches are not."""
+    calls = 0
+    hidden = Pair.hidden
+
+    def fail(self: Pair, *args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise DeviceMemoryError("A forward pass does not fit.", "Shorten the text.")
+        return hidden(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pair, "hidden", fail)
+    request = worker.submit(job(pair, [1], 50), "me")
+    assert request.wait(30)
+    assert request.status == "failed"
+    assert isinstance(request.error, DeviceMemoryError)
+    gc.collect()
+    assert [layer for layer in gc.get_objects() if type(layer) is BufferedLayer] == []
+    monkeypatch.undo()
+    assert worker.submit(job(pair, [1], 3), "me").wait(30)

@@ -38,7 +38,7 @@ def _naive_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def _naive(weight: Tensor, base: Tensor, tuned: Tensor, ids: Tensor) -> dict[str, np.ndarray]:
-    """Every metric as METRICS writes it, in float64."""
+    """Every metric as the promised bound writes it, in float64."""
     matrix, written, rows = weight.double().numpy(), ids.numpy(), np.arange(len(ids))
     z_b, z_t = base.double().numpy() @ matrix.T, tuned.double().numpy() @ matrix.T
     p_b, p_t = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) for z in (z_b, z_t))

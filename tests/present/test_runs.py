@@ -89,7 +89,7 @@ _settings = st.builds(
     strength=st.floats(0, 4),
     direction=st.sampled_from(["tuned-into-base", "base-into-tuned"]),
     temperature=st.floats(0, 2),
-    seed=st.integers(0, 2**31),
+    seed=st.integers(0, 2**31 - 1),
     max_new_tokens=st.integers(1, 2048),
 )
 
@@ -111,3 +111,19 @@ def test_a_link_never_carries_the_system_prompt_nor_an_unticked_question() -> No
 def test_a_question_too_long_for_a_link() -> None:
     with pytest.raises(ArgumentError, match="2,000"):
         to_query(RunSettings(), "x" * 2001)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", "99"),
+        ("top_p", "0"),
+        ("seed", "-1"),
+        ("max_new_tokens", "0"),
+        ("part", "x"),
+        ("strength", "nan"),
+    ],
+)
+def test_a_link_cannot_set_what_the_page_could_not(name: str, value: str) -> None:
+    with pytest.raises(ArgumentError):
+        from_query({name: value})

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,11 +109,18 @@ class TestSentences:
     TOKENS = ("Asth", "ma", " is", " chron", "ic")
 
     def test_the_same_answer(self) -> None:
-        sentence = _sentence((1, 2, 3), (1, 2, 3), _text("A", " b", " c"))
-        assert sentence == (
+        base, tuned = (replace(_answer(name, 1, 2, 3), finished="end") for name in ("base", "tuned"))
+        assert in_plain_words(base, tuned, _text("A", " b", " c")) == (
             "Both models wrote the same answer, word for word. "
             "Of its 3 words, none would have surprised the base model."
         )
+
+    def test_answers_that_were_cut_are_the_same_only_so_far(self) -> None:
+        sentence = _sentence((1, 2, 3), (1, 2, 3), _text("A", " b", " c"))
+        assert sentence.startswith("As far as they were written, both answers are the same")
+
+    def test_two_empty_answers_are_not_the_same_answer(self) -> None:
+        assert _sentence((), (), []) == "There are no two answers to compare."
 
     @pytest.mark.parametrize(("base", "tuned"), [((1, 2), (1, 2, 3, 4, 5)), ((1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 5))])
     def test_one_answer_begins_the_other(self, base: tuple[int, ...], tuned: tuple[int, ...]) -> None:
