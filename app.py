@@ -29,10 +29,10 @@ pressed, question = draw_question(simple, earlier)
 mix = current_mix(worker.pair.n_layers) if simple else draw_mixer(worker.pair.n_layers)
 if pressed and mix is not None:
     try:
-        if run is not None:
-            run.stop()
         session = browser_session()
-        run = start(worker, conversation(question, earlier), settings_of(mix), session.name, previous=run)
+        before, run = run, start(worker, conversation(question, earlier), settings_of(mix), session.name, previous=run)
+        if before is not None:
+            before.stop()
         session.add(run.request)
         st.session_state["run"], chosen = run, None
     except GraftError as error:

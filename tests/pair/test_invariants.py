@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.measure.noise import measure_noise
 from core.pair.gated_linear import UnboundGatesError
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -145,9 +146,11 @@ def test_threads_do_not_disturb_each_other(pair: Pair) -> None:
 @pytest.mark.slow
 def test_the_demo_pair_is_plain_transformers_and_peft(demo: Pair) -> None:
     prompt = demo.prompts.chat([{"role": "user", "content": "What are the symptoms of Marfan syndrome?"}])
-    with torch.no_grad():
-        base, tuned = demo.unembed(demo.hidden(demo.ids([prompt.ids] * 2), both(demo)))
     base_folder, tuned_folder = Path(demo.identity.base_path), Path(demo.identity.tuned_path)
-    assert (base - oracle.logits(oracle.plain_base(base_folder), prompt.ids)).abs().max() <= TOLERANCE
-    plain = oracle.plain_tuned(base_folder, tuned_folder)
-    assert (tuned - oracle.logits(plain, prompt.ids)).abs().max() <= TOLERANCE
+    plain = (oracle.plain_base(base_folder), oracle.plain_tuned(base_folder, tuned_folder))
+    for gates, model in zip((demo.base_gates(), demo.tuned_gates()), plain, strict=True):
+        found = demo.unembed(prefill(demo, prompt.ids, gates))[0]
+        assert (found - oracle.logits(model, prompt.ids)).abs().max() <= TOLERANCE
+    together = demo.unembed(prefill(demo, prompt.ids, both(demo)))
+    alone = torch.cat([demo.unembed(prefill(demo, prompt.ids, g)) for g in (demo.base_gates(), demo.tuned_gates())])
+    assert (together - alone).abs().max() <= 2 * measure_noise(demo).logit
