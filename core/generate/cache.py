@@ -83,7 +83,3 @@ class RowCache(Cache):  # type: ignore[misc]
     def copy(self, rows: list[int]) -> "RowCache":
         """A new cache holding copies of some rows; a row may be asked for twice."""
         return RowCache([layer.copy_rows(torch.tensor(rows, device=layer.device)) for layer in self.layers])
-
-    def n_bytes(self) -> int:
-        """Memory held by the buffers."""
-        return sum(buffer.numel() * buffer.element_size() for layer in self.layers for buffer in layer._buffers)

@@ -74,11 +74,6 @@ def score_positions(
     return concatenate(chunks)
 
 
-def score_logits(logits_base: Tensor, logits_tuned: Tensor, ids: Tensor, end_ids: tuple[int, ...]) -> PositionScores:
-    """As `score_positions`, from float32 logits (n, d_vocab) that are already there."""
-    return _score_chunk(logits_base, logits_tuned, ids, end_ids)
-
-
 def _score_chunk(base: Tensor, tuned: Tensor, ids: Tensor, end_ids: tuple[int, ...]) -> PositionScores:
     log_b, log_t = log_softmax(base), log_softmax(tuned)
     own = ids.unsqueeze(-1)

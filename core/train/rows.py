@@ -7,7 +7,7 @@ and fields; knows no tokenizer.
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -145,10 +145,3 @@ def _options(fields: dict[str, Any], where: str) -> str:
     if not isinstance(options, dict):
         raise DataError(f"{where}: 'options' is a {type(options).__name__}.", "Give an object from letter to text.")
     return "".join(f"\n{letter}. {text}" for letter, text in options.items() if text not in (None, ""))
-
-
-def describe(choices: Sequence[FileChoice]) -> str:
-    """The choices in words, for a card."""
-    return "; ".join(
-        f"{c.path.name} ({c.rows or 'all'} rows, {c.passes} pass{'es' if c.passes > 1 else ''})" for c in choices
-    )

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import core.measure.positions as positions
 import core.pair.unembed as unembed_module
 from core.errors import ShapeError
-from core.measure.positions import PositionScores, concatenate, score_logits, score_positions
+from core.measure.positions import PositionScores, concatenate, score_positions
 from core.pair.unembed import Unembedding
 
 D_VOCAB, D_MODEL, N = 97, 16, 13
@@ -140,7 +140,7 @@ def test_chunks_make_no_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unembed = _Counted(weight)
-    whole = score_logits(unembed(states[0]), unembed(states[1]), states[2], END_IDS)
+    whole = score_positions(unembed, *states, END_IDS)
     unembed.positions.clear()
     limit = at_once * positions._BYTES_PER_ENTRY * D_VOCAB
     monkeypatch.setattr(unembed_module, "MAX_TEMPORARY_BYTES", limit)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ArgumentError, DataError
-from core.train.rows import FileChoice, Row, choose_rows, describe, parse_choice, read_rows
+from core.train.rows import FileChoice, Row, choose_rows, parse_choice, read_rows
 
 GOOD = {"question": "What is asthma?", "answer": "A disease of the airways."}
 
@@ -189,8 +189,3 @@ def test_max_chars_counts_question_reasoning_and_answer(hundred: Path) -> None:
 def test_max_chars_comes_before_drawing(hundred: Path) -> None:
     chosen = choose_rows(FileChoice(hundred, rows=30, max_chars=36), seed=0)
     assert [len(row.answer) for row in chosen] == list(range(1, 31))
-
-
-def test_describe_says_how_much_of_each_file() -> None:
-    words = describe([FileChoice(Path("d/a.jsonl"), rows=20, passes=3), FileChoice(Path("b.gz"))])
-    assert words == "a.jsonl (20 rows, 3 passes); b.gz (all rows, 1 pass)"
