@@ -2,7 +2,8 @@
 
 import json
 import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 
 QUESTION = "What is asthma?"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,19 +151,13 @@ def test_an_interrupted_command_ends_with_130(llama: TinyFolders, tmp_path: Path
     data, out = tmp_path / "rows.jsonl", tmp_path / "adapter"
     data.write_text(json.dumps({"question": QUESTION, "answer": "A disease."}) + "\n")
 
-    def interrupt() -> None:
+    command = [sys.executable, "-m", "core", "finetune", "--base", str(llama.base), "--data", str(data)]
+    command += ["--adapter-dir", str(out), "--epochs", "100000", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         while not (out / "curve.jsonl").exists():
-            time.sleep(0.01)
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=interrupt, daemon=True).start()
-    try:
-        outcome = run_command(
-            "finetune", "--base", str(llama.base), "--data", str(data), "--adapter-dir", str(out),
-            "--epochs", "1000000", "--json",
-        )  # fmt: skip
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert outcome.code == 130
-    assert outcome.error["kind"] == "Interrupted"
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(printed)["error"]["kind"] == "Interrupted"
