@@ -7,6 +7,8 @@ trains nothing.
 import json
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,23 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
 
+@dataclass(frozen=True)
+class HeldoutLine:
+    """Loss on one held-out set before and after, nats a token."""
+
+    name: str
+    n_documents: int
+    before: float
+    after: float
+
+
 def write_adapter(
     model: Any,
     out: Path,
     base_name: str,
     settings: FinetuneSettings,
-    before: dict[str, float],
-    after: dict[str, float],
+    step: int,
+    losses: Sequence[HeldoutLine],
 ) -> None:
     """Writes a trained PEFT model's adapter to `out`.
 
@@ -31,7 +43,8 @@ def write_adapter(
         out: the run's folder.
         base_name: what the adapter is to record as its base, instead of a folder on this machine.
         settings: of the run, for the card.
-        before, after: held-out losses by file, for the card.
+        step: of the factors.
+        losses: held-out losses, for the card.
     """
     from safetensors.torch import load_file, save_file
 
@@ -43,29 +56,29 @@ def write_adapter(
         config = json.loads((folder / CONFIG).read_text())
         config["base_model_name_or_path"] = base_name
         (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True))
-        (folder / "README.md").write_text(_card(base_name, settings, before, after))
+        (folder / "README.md").write_text(_card(base_name, settings, step, losses))
         for name in (CONFIG, "README.md", WEIGHTS):
             os.replace(folder / name, out / name)
     (out / WEIGHTS).chmod(0o644)
 
 
-def _card(base_name: str, settings: FinetuneSettings, before: dict[str, float], after: dict[str, float]) -> str:
+def _card(base_name: str, settings: FinetuneSettings, step: int, losses: Sequence[HeldoutLine]) -> str:
     """What the adapter is, in a page; the person who trained it knows what to add."""
     lines = [
         "# LoRA adapter",
         "",
         f"For {base_name}. Rank {settings.rank}, α {settings.alpha}, on {', '.join(settings.targets)}; peak learning "
-        f"rate {settings.learning_rate:g}, {settings.epochs} epoch(s), seed {settings.seed}. Every setting and the "
-        "hashes of the data files are in `settings.json`, the losses on the way in `curve.jsonl`.",
+        f"rate {settings.learning_rate:g}, {step} updates of {settings.batch_size * settings.accumulation} rows, seed "
+        f"{settings.seed}. Every setting and the hashes of the data files are in `settings.json`, the losses on the "
+        "way in `curve.jsonl`.",
     ]
-    if after:
+    if losses:
         lines += [
             "",
-            "Held-out loss, nats a token over reasoning and answer, without headings and end-of-turn tokens "
-            f"({settings.heldout_rows or 'all'} documents a file):",
+            "Held-out loss, nats a token over reasoning and answer, without headings and end-of-turn tokens:",
             "",
-            "| file | base | fine-tuned |",
-            "|---|---|---|",
-            *(f"| {name} | {before.get(name, float('nan')):.3f} | {value:.3f} |" for name, value in after.items()),
+            "| set | documents | base | fine-tuned |",
+            "|---|---|---|---|",
+            *(f"| {line.name} | {line.n_documents} | {line.before:.3f} | {line.after:.3f} |" for line in losses),
         ]
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from core.pair.files import sha256_of, write_atomically
 from core.pair.load import end_of_turn_ids, load_base
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import Source
-from core.train.adapter_files import write_adapter
-from core.train.encode import Example, collate, encode
+from core.train.adapter_files import HeldoutLine, write_adapter
+from core.train.best import BestFactors
+from core.train.data import gather, in_order
+from core.train.encode import Example, collate
 from core.train.heldout import document_losses, summarise
 from core.train.progress import CurveCallback, Say
-from core.train.rows import FileChoice, choose_rows
 from core.train.settings import FinetuneResult, FinetuneSettings
 
 CHECKPOINTS = "checkpoints"
@@ -54,35 +55,45 @@ def finetune(base: Source, out: Path, settings: FinetuneSettings, say: Say, devi
     torch.manual_seed(settings.seed)
     model, tokenizer = load_base(folder, device, getattr(torch, settings.dtype))
     prompts = PromptBuilder(tokenizer, end_of_turn_ids(model, tokenizer), model.config.max_position_embeddings)
-    examples = [e for choice in (*settings.data, *settings.replay) for e in _encoded(choice, settings.seed, prompts)]
-    heldout = {
-        choice.path.name: _encoded(replace(choice, rows=settings.heldout_rows or None), settings.seed, prompts)
-        for choice in settings.heldout
-    }
-    n_tokens = sum(len(example.ids) for example in examples)
-    say(f"{len(examples):,} rows an epoch, {n_tokens:,} tokens; {len(heldout)} held-out files")
+    examples = gather(settings, prompts, say)
+    say(f"{len(examples.train):,} rows an epoch, {examples.n_tokens:,} tokens; {len(examples.heldout)} held-out sets")
 
-    pad_id = prompts.end_ids[0]
-    score = partial(_heldout_losses, heldout=heldout, pad_id=pad_id)
+    score = partial(_heldout_losses, heldout=examples.heldout, pad_id=prompts.end_ids[0])
     base_name = Path(base.id).name if Path(base.id).is_dir() else base.id
-    peft_model = _with_adapter(model, settings)
-    callback = CurveCallback(out / "curve.jsonl", score, settings.heldout_every, examples, say)
-    trainer = _trainer(peft_model, examples, out, settings, device, pad_id, callback)
+    peft_model = with_adapter(model, settings)
+    order = in_order(examples.train, settings)
+    best = BestFactors(out / CHECKPOINTS / "best.safetensors", settings.patience)
+    callback = CurveCallback(
+        out / "curve.jsonl", score, settings.heldout_every, [len(example.ids) for example in order], say, best
+    )
+    trainer = _trainer(peft_model, order, out, settings, device, prompts.end_ids[0], callback)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=_last_checkpoint(out))
+    checkpoint = _last_checkpoint(out)
+    last_step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    if checkpoint:
+        callback.take_up(last_step)
+    if not best.exhausted:  # else it was killed after it had stopped by itself, and only the saving is left
+        trainer.train(resume_from_checkpoint=checkpoint)
+        last_step = trainer.state.global_step
     seconds = time.perf_counter() - started
 
+    best_step = best.restore(peft_model, last_step, score)
+    if best_step is not None:
+        say(f"kept the factors of step {best_step}, the best on held-out rows")
     _round_to_half(peft_model)
     after = score(peft_model)
-    callback.record_heldout(trainer.state.global_step, after)
-    write_adapter(peft_model, out, base_name, settings, callback.before(), after)
+    callback.record_final(last_step if best_step is None else best_step, after)
+    counts = {name: len(rows) for name, rows in examples.heldout.items()}
+    losses = [HeldoutLine(name, counts[name], callback.before()[name], loss) for name, loss in after.items()]
+    write_adapter(peft_model, out, base_name, settings, last_step if best_step is None else best_step, losses)
     say("held-out loss of the saved adapter: " + _losses_text(after))
     return FinetuneResult(
         out=str(out),
         adapter_sha256=sha256_of(out / "adapter_model.safetensors"),
-        steps=trainer.state.global_step,
-        n_rows=len(examples),
-        n_tokens=n_tokens,
+        steps=last_step,
+        best_step=best_step,
+        n_rows=len(examples.train),
+        n_tokens=examples.n_tokens,
         seconds=seconds,
         heldout_before=callback.before(),
         heldout_after=after,
@@ -112,20 +123,19 @@ def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
 
 def _record_of(settings: FinetuneSettings) -> dict[str, Any]:
     """The settings as they are kept beside the adapter: files by name and hash, not by where they lay."""
-    files = (*settings.data, *settings.replay, *settings.heldout)
+    chosen = (*settings.data, *settings.replay, *settings.heldout)
+    files = [choice for choice in chosen if choice.hub_id is None]
     missing = [choice.path for choice in files if not choice.path.is_file()]
     if missing:
         raise DataError(f"There is no file {missing[0]}.", "Check the path.")
     record = asdict(settings)
     for group in ("data", "replay", "heldout"):
-        record[group] = [{**choice, "path": choice["path"].name} for choice in record[group]]
-    record["sha256"] = {choice.path.name: sha256_of(choice.path) for choice in files}
+        choices = getattr(settings, group)
+        record[group] = [
+            asdict(c) | {"path": c.name, "sha256": None if c.hub_id else sha256_of(c.path)} for c in choices
+        ]
     found: dict[str, Any] = json.loads(json.dumps(record))
     return found
-
-
-def _encoded(choice: FileChoice, seed: int, prompts: PromptBuilder) -> list[Example]:
-    return [encode(row, prompts) for row in choose_rows(choice, seed)] * choice.passes
 
 
 def _heldout_losses(model: Any, heldout: dict[str, list[Example]], pad_id: int) -> dict[str, float]:
@@ -136,7 +146,12 @@ def _heldout_losses(model: Any, heldout: dict[str, list[Example]], pad_id: int) 
     return losses
 
 
-def _with_adapter(model: Any, settings: FinetuneSettings) -> Any:
+def with_adapter(model: Any, settings: FinetuneSettings) -> Any:
+    """The base with an untrained adapter on it.
+
+    Raises:
+        TrainingError: the model has no such projections.
+    """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -154,7 +169,7 @@ def _with_adapter(model: Any, settings: FinetuneSettings) -> Any:
 
 def _trainer(
     model: Any,
-    examples: list[Example],
+    order: list[Example],
     out: Path,
     settings: FinetuneSettings,
     device: str,
@@ -181,6 +196,9 @@ def _trainer(
         save_total_limit=2,
         seed=settings.seed,
         use_cpu=device == "cpu",
+        bf16=settings.dtype == "bfloat16",
+        activation_checkpointing=settings.gradient_checkpointing or None,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
@@ -188,7 +206,7 @@ def _trainer(
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=[{"input_ids": example.ids, "example": example} for example in _in_order(examples, settings)],
+        train_dataset=[{"input_ids": example.ids, "example": example} for example in order],
         data_collator=lambda rows: collate([row["example"] for row in rows], pad_id),
         callbacks=[callback],
     )
@@ -216,15 +234,3 @@ def _last_checkpoint(out: Path) -> str | None:
     for folder in set(folders) - set(whole):
         shutil.rmtree(folder)
     return str(whole[-1]) if whole else None
-
-
-def _in_order(examples: list[Example], settings: FinetuneSettings) -> list[Example]:
-    """The rows of all epochs one after another, near ones of like length; the same order however often resumed."""
-    from transformers.trainer_pt_utils import get_length_grouped_indices
-
-    random = torch.Generator().manual_seed(settings.seed)
-    lengths = [len(example.ids) for example in examples]
-    order: list[int] = []
-    for _ in range(settings.epochs):
-        order += get_length_grouped_indices(lengths, settings.batch_size, generator=random)
-    return [examples[index] for index in order]

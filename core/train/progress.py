@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from core.errors import TrainingError
 from core.pair.files import write_atomically
-from core.train.encode import Example
+from core.train.best import BestFactors
 from core.train.settings import CurvePoint
 
 Say = Callable[[str], None]
@@ -28,8 +28,9 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
         path: the curve's file; appended to when a run goes on.
         score: held-out losses of a model, by file name.
         heldout_every: updates between two held-out scores.
-        examples: the rows of an epoch, for the speed in tokens.
+        lengths: tokens of each row in the order they are trained on, for the speed.
         say: receives each line.
+        best: is shown every held-out score and may end the run.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
         path: Path,
         score: Callable[[Any], dict[str, float]],
         heldout_every: int,
-        examples: Sequence[Example],
+        lengths: Sequence[int],
         say: Say,
+        best: BestFactors,
     ) -> None:
         self._path, self._score, self._every, self._say = path, score, heldout_every, say
-        self._tokens_per_row = sum(len(example.ids) for example in examples) / max(len(examples), 1)
+        self._lengths, self._best = lengths, best
         self._last = (0, 0.0)
         self._seconds_scoring = 0.0
 
@@ -50,19 +52,23 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
         points = [json.loads(line) for line in self._path.read_text().splitlines()]
         return next((p["heldout"] for p in points if p["step"] == 0 and p["heldout"] is not None), {})
 
-    def record_heldout(self, step: int, losses: dict[str, float]) -> None:
-        """Adds a held-out point to the curve."""
-        self._write(CurvePoint(step, heldout=losses))
+    def record_final(self, step: int, losses: dict[str, float]) -> None:
+        """Adds the saved adapter's held-out losses to the curve."""
+        self._write(CurvePoint(step, heldout=losses, final=True))
+
+    def take_up(self, step: int) -> None:
+        """Cuts the curve back to a checkpoint's step and counts its held-out scores again."""
+        whole = [line for line in self._path.read_text().splitlines() if line.endswith("}")]
+        points = [json.loads(line) for line in whole]
+        kept = [k for k, point in enumerate(points) if point["step"] <= step and not point.get("final")]
+        write_atomically(self._path, "".join(whole[k] + "\n" for k in kept))
+        self._best.replay([(points[k]["step"], points[k]["heldout"]) for k in kept if points[k]["heldout"] is not None])
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Scores the untouched base on a fresh run."""
         if state.global_step == 0:
             self._path.unlink(missing_ok=True)
             self._heldout(0, kwargs["model"])
-        else:  # what was logged after the checkpoint will be logged again
-            points = [line for line in self._path.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in points if json.loads(line)["step"] <= state.global_step]
-            write_atomically(self._path, "".join(line + "\n" for line in kept))
         self._last = (state.global_step, time.perf_counter())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -76,8 +82,8 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
             )
         step, now = self._last
         seconds = max(time.perf_counter() - now - self._seconds_scoring, 1e-9)
-        rows = (state.global_step - step) * args.per_device_train_batch_size * args.gradient_accumulation_steps
-        speed = rows * self._tokens_per_row / seconds
+        rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        speed = sum(self._lengths[step * rows : state.global_step * rows]) / seconds
         left = (state.max_steps - state.global_step) * seconds / max(state.global_step - step, 1)
         self._last, self._seconds_scoring = (state.global_step, time.perf_counter()), 0.0
         self._write(CurvePoint(state.global_step, loss, float(logs["learning_rate"]), speed))
@@ -90,15 +96,24 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
         """Scores the held-out files now and then."""
         if state.global_step % self._every == 0 and state.global_step < state.max_steps:
             started = time.perf_counter()
-            self._heldout(state.global_step, kwargs["model"])
+            losses = self._heldout(state.global_step, kwargs["model"])
             self._seconds_scoring += time.perf_counter() - started
+            if self._best.see(state.global_step, losses, kwargs["model"]):
+                self._say(f"step {state.global_step}: no better on held-out rows for a while; stopping")
+                control.should_training_stop = True
 
-    def _heldout(self, step: int, model: Any) -> None:
+    def _heldout(self, step: int, model: Any) -> dict[str, float]:
         losses = self._score(model)
         self._write(CurvePoint(step, heldout=losses))
         if losses:
             self._say(f"step {step}: held-out loss " + ", ".join(f"{k} {v:.3f}" for k, v in losses.items()))
+        return losses
 
     def _write(self, point: CurvePoint) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(asdict(point)) + "\n")
+
+
+def read_curve(path: Path) -> list[CurvePoint]:
+    """The points of a `curve.jsonl`."""
+    return [CurvePoint(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -1,19 +1,22 @@
-"""Question–answer rows from JSON lines, checked one by one.
+"""Question–answer rows from records, checked one by one.
 
-A row has `question` and `answer`; where present, `reasoning`, `context` and `options` are used too. Knows files
-and fields; knows no tokenizer.
+A row has `question` and `answer`; where present, `reasoning`, `context` and `options` are used too. Knows fields;
+knows no tokenizer.
 """
 
-import gzip
 import json
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from core.errors import ArgumentError, DataError
+from core.errors import DataError
+from core.train.choice import COLUMNS, FileChoice
+from core.train.sources import read_records
+
+SHOWN_BAD = 12
+_ECHO = re.compile(r"^[^.!?]{5,200}\?\s+(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Row:
     """One question with its answer.
 
     Attributes:
-        id: the row's own id, or file name and line.
+        id: the row's own id, or file name and line or row.
         question: context, question and options as one text.
         reasoning: empty where the row has none.
         answer: the final answer.
@@ -33,115 +36,126 @@ class Row:
     answer: str
 
 
-@dataclass(frozen=True)
-class FileChoice:
-    """A data file and how much of it to use.
-
-    Attributes:
-        path: JSON lines, plain or gzipped.
-        rows: how many rows to draw; None for all.
-        passes: how often each drawn row is seen in one epoch.
-        max_chars: rows whose question, reasoning and answer together are longer are left out; None for none.
-    """
-
-    path: Path
-    rows: int | None = None
-    passes: int = 1
-    max_chars: int | None = None
-
-
-def parse_choice(text: str) -> FileChoice:
-    """A `FileChoice` from `FILE[,rows=N][,passes=N][,max_chars=N]`.
-
-    Raises:
-        ArgumentError: an unknown or non-positive setting.
-    """
-    name, *settings = text.split(",")
-    values: dict[str, int] = {}
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        if key not in ("rows", "passes", "max_chars") or not (value.isascii() and value.isdigit()) or int(value) < 1:
-            raise ArgumentError(
-                f"{setting!r} in {text!r} is not understood.", "Use rows=N, passes=N or max_chars=N with N ≥ 1."
-            )
-        values[key] = int(value)
-    return FileChoice(Path(name).expanduser(), values.get("rows"), values.get("passes", 1), values.get("max_chars"))
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Every row of a JSON lines file (`.gz` too).
-
-    Raises:
-        DataError: the file is missing, unreadable or empty, or a line is not a usable row; the message names the line.
-    """
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.", "Check the path.")
-    rows = [_row(fields, path, number) for number, fields in _objects(path)]
-    if not rows:
-        raise DataError(f"{path.name} holds no rows.", "Give a file with at least one row.")
-    return rows
-
-
-def choose_rows(choice: FileChoice, seed: int) -> list[Row]:
+def choose_rows(choice: FileChoice, seed: int, say: Callable[[str], None] | None = None) -> list[Row]:
     """The rows a `FileChoice` asks for, once each, drawn with `seed`, in file order.
 
+    Args:
+        choice: the file and what to take of it.
+        seed: of the draw.
+        say: told how many rows were skipped, where `choice` allows it.
+
     Raises:
-        DataError: as `read_rows`, or nothing is left after `max_chars`.
+        DataError: the source cannot be read, is empty, holds rows that cannot be used (the message names them), or
+            no row fits.
     """
-    rows = read_rows(choice.path)
+    found = _fields_and_rows(choice, say)
+    if choice.fold is not None:
+        first, every = choice.fold
+        found = found[first - 1 :: every]
+    if choice.where is not None:
+        field, value = choice.where
+        found = [(fields, row) for fields, row in found if str(fields.get(field)) == value]
+    rows = [replace(row, answer=without_echo(row.answer)) if choice.drop_echo else row for _, row in found]
     if choice.max_chars is not None:
         rows = [r for r in rows if len(r.question) + len(r.reasoning) + len(r.answer) <= choice.max_chars]
+    if choice.max_repetition is not None:
+        rows = [r for r in rows if repetition(r.answer) <= choice.max_repetition]
     if not rows:
-        raise DataError(f"No row of {choice.path.name} is as short as {choice.max_chars} characters.", "Raise it.")
+        raise DataError(f"No row of {choice.name} fits {choice.asked()}.", "Ask for less.")
     if choice.rows is not None and choice.rows < len(rows):
-        kept = sorted(Random(f"{seed} {choice.path.name}").sample(range(len(rows)), choice.rows))
+        kept = sorted(Random(f"{seed} {choice.name}").sample(range(len(rows)), choice.rows))
         rows = [rows[index] for index in kept]
     return rows
 
 
-def _objects(path: Path) -> Iterator[tuple[int, Any]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    try:
-                        yield number, json.loads(line)
-                    except ValueError as error:
-                        raise DataError(f"{path.name} line {number} is not JSON: {error}.", "Mend the line.") from error
-    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be read: {error}.", "Give UTF-8 JSON lines, plain or gzipped.") from error
+def without_echo(answer: str) -> str:
+    """The answer without a question that opens it; an answer that is only a question stays as it is."""
+    return _ECHO.sub("", answer, count=1)
 
 
-def _row(fields: Any, path: Path, number: int) -> Row:
-    where = f"{path.name} line {number}"
-    if not isinstance(fields, dict):
-        raise DataError(f"{where} is a {type(fields).__name__}, not an object.", "One JSON object a line.")
-    question = _text(fields, "question", where, required=True)
-    answer = _text(fields, "answer", where, required=True)
-    reasoning = _text(fields, "reasoning", where, required=False)
-    context = _text(fields, "context", where, required=False)
-    return Row(
-        id=str(fields.get("id") or where),
-        question="\n\n".join(part for part in (context, question + _options(fields, where)) if part),
-        reasoning=reasoning,
-        answer=answer,
+def repetition(text: str, n: int = 4) -> float:
+    """Share of the n-word sequences of a text that occurred in it before; 0 where it has none."""
+    words = text.split()
+    sequences = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return 1 - len(set(sequences)) / len(sequences) if sequences else 0.0
+
+
+def _fields_and_rows(choice: FileChoice, say: Callable[[str], None] | None) -> list[tuple[dict[str, Any], Row]]:
+    found: list[tuple[dict[str, Any], Row]] = []
+    bad: list[DataError] = []
+    for record in read_records(choice):
+        try:
+            if isinstance(record, DataError):
+                raise record
+            where, fields = record
+            found.append((fields, _row(fields, where, dict(choice.columns))))
+        except DataError as error:
+            bad.append(error)
+    if bad and not choice.skip_bad:
+        raise _all_bad(bad, choice.name)
+    if bad and say:
+        say(f"{choice.name}: {len(bad)} rows skipped, the first because: {bad[0].message}")
+    if not found:
+        raise DataError(f"{choice.name} holds no rows that can be used.", "Give a file with at least one.")
+    return found
+
+
+def _all_bad(bad: Sequence[DataError], name: str) -> DataError:
+    """One error that names every bad row, up to a screenful."""
+    if len(bad) == 1:
+        return bad[0]
+    lines = [f"- {error.message}" for error in bad[:SHOWN_BAD]]
+    more = f"\n… and {len(bad) - SHOWN_BAD} more" if len(bad) > SHOWN_BAD else ""
+    return DataError(
+        f"{len(bad)} rows of {name} cannot be used:\n" + "\n".join(lines) + more,
+        "Mend them, or add ,bad=skip after the file's name to leave them out.",
     )
 
 
-def _text(fields: dict[str, Any], name: str, where: str, required: bool) -> str:
-    value = fields.get(name) or ""
+def _row(fields: Any, where: str, columns: Mapping[str, str]) -> Row:
+    if not isinstance(fields, dict):
+        raise DataError(f"{where} is a {type(fields).__name__}, not an object.", "One JSON object a line.")
+    named = {field: fields.get(columns.get(field, field)) for field in COLUMNS}
+    for field, column in columns.items():
+        if column not in fields:
+            raise DataError(
+                f"{where} has no column {column!r} for {field}; its columns are {sorted(fields)}.", "Check the mapping."
+            )
+    texts = {f: _text(named[f], columns.get(f, f), where) for f in ("question", "reasoning", "answer", "context")}
+    for field in ("question", "answer"):
+        if not texts[field]:
+            column = columns.get(field, field)
+            raise DataError(
+                f"{where} has no {column!r}; its fields are {sorted(fields)}.",
+                f"Every row needs {field!r}; name another column with ,{field}=COLUMN.",
+            )
+    options = _options(named["options"], where)
+    return Row(
+        id=str(fields.get("id") or where),
+        question="\n\n".join(part for part in (texts["context"], texts["question"] + options) if part),
+        reasoning=texts["reasoning"],
+        answer=texts["answer"],
+    )
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if value is None or value == "":
+        return ""
     if not isinstance(value, str):
         raise DataError(f"{where}: {name!r} is a {type(value).__name__}, not a text.", "Give a string.")
-    if required and not value.strip():
-        raise DataError(f"{where} has no {name!r}; its fields are {sorted(fields)}.", f"Every row needs {name!r}.")
     return value.strip()
 
 
-def _options(fields: dict[str, Any], where: str) -> str:
-    options = fields.get("options")
+def _options(options: Any, where: str) -> str:
+    if isinstance(options, str) and options.strip():
+        try:
+            options = json.loads(options)
+        except ValueError as error:
+            raise DataError(f"{where}: 'options' is a text and not JSON.", "Give an object or a list.") from error
     if not options:
         return ""
+    if isinstance(options, list):
+        options = dict(zip("ABCDEFGHIJ", options, strict=False))
     if not isinstance(options, dict):
         raise DataError(f"{where}: 'options' is a {type(options).__name__}.", "Give an object from letter to text.")
     return "".join(f"\n{letter}. {text}" for letter, text in options.items() if text not in (None, ""))

@@ -6,7 +6,7 @@ Knows values only.
 from dataclasses import dataclass
 
 from core.errors import ArgumentError
-from core.train.rows import FileChoice
+from core.train.choice import FileChoice
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -19,6 +19,10 @@ class FinetuneSettings:
         data: files to train on.
         replay: general files mixed in against forgetting.
         heldout: files to score before, during and after; never trained on.
+        validation: share of the rows of each data file that is set aside and scored as `validation`.
+        patience: stop after so many held-out scores without a better one, and keep the best; 0 trains to the end.
+            What is watched is `validation` where there is one, else the mean over the held-out files.
+        gradient_checkpointing: compute activations twice instead of keeping them.
         rank, alpha, dropout, targets: the LoRA; α/r scales its product.
         learning_rate: peak of a cosine schedule.
         warmup: share of steps over which the rate rises.
@@ -26,15 +30,19 @@ class FinetuneSettings:
         batch_size, accumulation: rows per step, steps per update.
         epochs: passes over data and replay together.
         max_steps: stop after so many updates; 0 for no limit.
-        heldout_rows: how many rows of each held-out file to score; 0 for all.
+        heldout_rows: how many rows of each held-out file to score where the file does not say so itself; 0 for all.
         heldout_every, checkpoint_every: in updates.
         seed: order of rows, rows drawn, initial factors.
-        dtype: of the base weights while training; the factors are float32 and saved as float16.
+        dtype: of the base weights while training; `bfloat16` also computes in it (mixed precision). The factors are
+            float32 and saved as float16.
     """
 
     data: tuple[FileChoice, ...]
     replay: tuple[FileChoice, ...] = ()
     heldout: tuple[FileChoice, ...] = ()
+    validation: float = 0.0
+    patience: int = 0
+    gradient_checkpointing: bool = False
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.0
@@ -57,10 +65,14 @@ class FinetuneSettings:
         wrong = [name for name in positive if not getattr(self, name) > 0]
         if wrong:
             raise ArgumentError(f"{wrong[0]} is {getattr(self, wrong[0])}.", "Give a number above 0.")
+        if not 0 <= self.validation < 1:
+            raise ArgumentError(f"validation is {self.validation}.", "Give a share from 0 to below 1.")
+        if self.patience and not (self.heldout or self.validation):
+            raise ArgumentError("There is nothing to watch for early stopping.", "Give --validation or --heldout.")
         if not 0 <= self.dropout < 1 or not 0 <= self.warmup <= 1:
             raise ArgumentError(f"dropout is {self.dropout}, warmup {self.warmup}.", "Both lie between 0 and 1.")
         wrong = [name for name in ("heldout_every", "checkpoint_every") if getattr(self, name) < 1]
-        wrong += [name for name in ("heldout_rows", "max_steps") if getattr(self, name) < 0]
+        wrong += [name for name in ("heldout_rows", "max_steps", "patience") if getattr(self, name) < 0]
         if wrong:
             raise ArgumentError(f"{wrong[0]} is {getattr(self, wrong[0])}.", "Give a larger number.")
         if not self.data:
@@ -77,6 +89,7 @@ class CurvePoint:
         learning_rate: at this step; None on held-out points.
         tokens_per_second: prompt and answer tokens trained on, padding not counted; None on held-out points.
         heldout: loss per held-out file, nats per token without headings; None on training points.
+        final: whether `heldout` is that of the saved adapter, rounded; `step` is then the step whose factors it holds.
     """
 
     step: int
@@ -84,6 +97,7 @@ class CurvePoint:
     learning_rate: float | None = None
     tokens_per_second: float | None = None
     heldout: dict[str, float] | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,7 @@ class FinetuneResult:
         out: the adapter's folder.
         adapter_sha256: of `adapter_model.safetensors`.
         steps: updates done.
+        best_step: the earlier step whose factors were kept; null where the last ones were.
         n_rows: examples in an epoch, passes counted.
         n_tokens: tokens in an epoch, prompts included.
         seconds: training time of this process.
@@ -104,6 +119,7 @@ class FinetuneResult:
     out: str
     adapter_sha256: str
     steps: int
+    best_step: int | None
     n_rows: int
     n_tokens: int
     seconds: float

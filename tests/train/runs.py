@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from core.pair.registry import Source
+from core.train.choice import FileChoice
 from core.train.finetune import finetune
-from core.train.rows import FileChoice
 from core.train.settings import FinetuneResult, FinetuneSettings
 
 BASE_NAME = "tiny/llama"

@@ -12,9 +12,15 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.errors import ArgumentError, TrainingError
+from core.errors import ArgumentError, TooLongError, TrainingError
 from core.pair.files import sha256_of
-from core.train.rows import FileChoice
+from core.pair.load import end_of_turn_ids, load_base
+from core.pair.prompts import PromptBuilder
+from core.pair.registry import Source
+from core.train.choice import FileChoice
+from core.train.data import gather
+from core.train.finetune import with_adapter
+from core.train.preview import preview
 from core.train.settings import FinetuneResult, FinetuneSettings
 from tests.command import small_models
 from tests.train.runs import BASE_NAME, LEARNED, UNSEEN, Row, curve_of, settings_for, train, training_losses, write_rows
@@ -225,3 +231,90 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path, changes: dict[str
 def test_settings_need_data() -> None:
     with pytest.raises(ArgumentError, match="no data"):
         FinetuneSettings(data=())
+
+
+def test_validation_rows_are_set_aside_and_never_trained_on(llama_base: Path, learned: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_base(llama_base, "cpu", torch.float32)
+    prompts = PromptBuilder(tokenizer, end_of_turn_ids(model, tokenizer), 512)
+    found = gather(settings_for(learned, validation=0.3), prompts, lambda line: None)
+    trained, aside = ({example.row_id for example in rows} for rows in (found.train, found.heldout["validation"]))
+    assert (len(trained), len(aside)) == (7, 3)
+    assert not trained & aside
+    result = train(llama_base, tmp_path, settings_for(learned, max_steps=1, validation=0.3))
+    assert result.n_rows == 7
+    assert list(result.heldout_after) == ["validation"]
+
+
+def test_early_stopping_keeps_the_best_factors(llama_base: Path, learned: Path, unseen: Path, tmp_path: Path) -> None:
+    """At a rate that overfits, the unseen rows get worse after a while; the adapter is that of the best score."""
+    settings = settings_for(
+        learned, heldout=(FileChoice(unseen),), epochs=60, learning_rate=3e-2, heldout_every=2, patience=4
+    )
+    result = train(llama_base, tmp_path, settings)
+    scores = {
+        point["step"]: point["heldout"][unseen.name]
+        for point in curve_of(tmp_path)
+        if point["heldout"] is not None and 0 < point["step"] < result.steps
+    }
+    assert result.steps < 120
+    assert result.best_step == min(scores, key=scores.__getitem__)
+    assert result.heldout_after[unseen.name] == pytest.approx(scores[result.best_step], abs=1e-3)
+
+
+def test_checkpointing_activations_changes_no_factor(llama_base: Path, learned: Path, tmp_path: Path) -> None:
+    plain = train(llama_base, tmp_path / "plain", settings_for(learned))
+    saving = train(llama_base, tmp_path / "saving", settings_for(learned, gradient_checkpointing=True))
+    assert saving.adapter_sha256 == plain.adapter_sha256
+
+
+def test_checkpointing_is_really_on(llama_base: Path, learned: Path) -> None:
+    """Each layer's forward runs twice where activations are not kept."""
+    model, _ = load_base(llama_base, "cpu", torch.float32)
+    peft_model = with_adapter(model, settings_for(learned))
+    peft_model.activation_checkpointing_enable({"use_reentrant": False})
+    peft_model.train()
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    for layer in model.model.layers:
+        layer.self_attn.register_forward_pre_hook(count)  # recomputing may stop before a layer ends
+    peft_model(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
+    assert calls == 2 * len(model.model.layers)
+
+
+def test_two_small_batches_accumulated_are_one_large_one(
+    llama_base: Path, learned: Path, unseen: Path, tmp_path: Path
+) -> None:
+    heldout = (FileChoice(unseen),)
+    large = train(llama_base, tmp_path / "large", settings_for(learned, heldout=heldout, batch_size=10))
+    small = train(llama_base, tmp_path / "small", settings_for(learned, heldout=heldout, batch_size=5, accumulation=2))
+    assert small.steps == large.steps == 1
+    assert small.heldout_after[unseen.name] == pytest.approx(large.heldout_after[unseen.name], abs=1e-4)
+
+
+def test_a_preview_shows_rows_and_writes_nothing(
+    llama_base: Path, learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFT_HOME", str(tmp_path / "home"))
+    before = sorted(learned.parent.iterdir())
+    shown = preview(Source(id="tiny", path=str(llama_base)), settings_for(learned, epochs=3), lambda line: None)
+    assert (shown.n_rows, shown.n_steps) == (10, 6)
+    assert [row.row_id for row in shown.rows] == [f"learned.jsonl line {k}" for k in (1, 6, 10)]
+    assert "What is disease 0?" in shown.rows[0].prompt
+    assert shown.rows[0].trained.startswith("Number 0 of the lungs.")
+    assert shown.seconds > 0
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(learned.parent.iterdir()) == before
+
+
+def test_rows_beyond_the_context_are_skipped_where_that_was_asked_for(llama_base: Path, tmp_path: Path) -> None:
+    long = {"question": "Why?", "answer": "pain " * 2000}
+    data = write_rows(tmp_path / "rows.jsonl", [*LEARNED, long])
+    with pytest.raises(TooLongError, match=r"rows\.jsonl line 11"):
+        train(llama_base, tmp_path / "refused", settings_for(data, max_steps=1))
+    skipping = FinetuneSettings(data=(FileChoice(data, skip_bad=True),), max_steps=1, dtype="float32")
+    assert train(llama_base, tmp_path / "skipped", skipping).n_rows == len(LEARNED)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.train.rows import FileChoice
+from core.train.choice import FileChoice
 from tests.command import MODULE, PROJECT, environment, run_command, small_models
 from tests.train.runs import LEARNED, UNSEEN, curve_of, settings_for, train, training_losses, write_rows
 
@@ -106,3 +106,21 @@ def test_a_killed_run_goes_on_to_the_same_losses(llama_base: Path, tmp_path: Pat
     assert training_losses(stopped) == pytest.approx(expected, abs=1e-5)
     assert resumed.report["result"]["heldout_before"] == pytest.approx(whole.heldout_before, abs=1e-5)
     assert resumed.report["result"]["heldout_after"] == pytest.approx(whole.heldout_after, abs=1e-4)
+
+
+@pytest.mark.parametrize("checkpoint_every", [2, 3])
+def test_a_run_that_stopped_by_itself_resumes_to_the_same_adapter(
+    llama_base: Path, learned: Path, tmp_path: Path, checkpoint_every: int
+) -> None:
+    """Killed while it was saving: at the step where patience ended, or a step before."""
+    unseen = write_rows(tmp_path / "unseen.jsonl", UNSEEN)
+    settings = settings_for(
+        learned, heldout=(FileChoice(unseen),), epochs=60, learning_rate=3e-2, heldout_every=2, patience=3,
+        checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    whole = train(llama_base, tmp_path / "run", settings)
+    assert whole.steps < 120
+    (tmp_path / "run" / "adapter_model.safetensors").unlink()
+    again = train(llama_base, tmp_path / "run", settings)
+    assert (again.adapter_sha256, again.steps, again.best_step) == (whole.adapter_sha256, whole.steps, whole.best_step)
+    assert sum(point["final"] for point in curve_of(tmp_path / "run")) == 1

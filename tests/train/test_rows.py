@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ArgumentError, DataError
-from core.train.rows import FileChoice, Row, choose_rows, parse_choice, read_rows
+from core.train.choice import FileChoice, parse_choice
+from core.train.rows import Row, choose_rows, without_echo
 
 GOOD = {"question": "What is asthma?", "answer": "A disease of the airways."}
+
+
+def read_rows(path: Path) -> list[Row]:
+    return choose_rows(FileChoice(path), seed=0)
 
 
 def write_lines(path: Path, *lines: Any) -> Path:
@@ -76,7 +81,8 @@ def test_blank_lines_are_skipped_and_still_counted(tmp_path: Path) -> None:
         ({"question": "Why?", "answer": ["Yes."]}, "'answer' is a list, not a text"),
         (GOOD | {"reasoning": {"step": 1}}, "'reasoning' is a dict, not a text"),
         (GOOD | {"context": 3.5}, "'context' is a float, not a text"),
-        (GOOD | {"options": ["Yes", "No"]}, "'options' is a list"),
+        (GOOD | {"options": 5}, "'options' is a int"),
+        (GOOD | {"options": "A or B"}, "'options' is a text and not JSON"),
     ],
 )
 def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, name: str, line: Any, says: str) -> None:
@@ -89,7 +95,7 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, name: str, line:
 def test_an_empty_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_text(content)
-    assert "empty.jsonl holds no rows" in message_of(path)
+    assert "empty.jsonl holds no rows that can be used" in message_of(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -182,10 +188,121 @@ def test_choose_rows_gives_all_where_all_are_asked_for(hundred: Path, rows: int 
 def test_max_chars_counts_question_reasoning_and_answer(hundred: Path) -> None:
     chosen = choose_rows(FileChoice(hundred, max_chars=4 + 2 + 30), seed=0)
     assert [len(row.answer) for row in chosen] == list(range(1, 31))
-    with pytest.raises(DataError, match=r"No row of hundred\.jsonl is as short as 6 characters"):
+    with pytest.raises(DataError, match=r"No row of hundred\.jsonl fits max_chars=6"):
         choose_rows(FileChoice(hundred, max_chars=6), seed=0)
 
 
 def test_max_chars_comes_before_drawing(hundred: Path) -> None:
     chosen = choose_rows(FileChoice(hundred, rows=30, max_chars=36), seed=0)
     assert [len(row.answer) for row in chosen] == list(range(1, 31))
+
+
+def test_folds_share_no_row_and_leave_none_out(hundred: Path) -> None:
+    folds = [choose_rows(FileChoice(hundred, fold=(k, 3)), seed=0) for k in (1, 2, 3)]
+    assert sorted(row.id for fold in folds for row in fold) == sorted(row.id for row in read_rows(hundred))
+
+
+def test_where_keeps_rows_by_a_field(tmp_path: Path) -> None:
+    file = tmp_path / "cases.jsonl"
+    lines = [{"question": "q", "answer": str(k), "split": "val" if k % 4 == 0 else "train"} for k in range(8)]
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    chosen = choose_rows(parse_choice(f"{file},where=split:val"), seed=0)
+    assert [row.answer for row in chosen] == ["0", "4"]
+    with pytest.raises(DataError, match="where=split:test"):
+        choose_rows(parse_choice(f"{file},where=split:test"), seed=0)
+
+
+def test_rows_that_repeat_themselves_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "loops.jsonl"
+    answers = ["pain in the chest " * 5, "Rest, fluids and time usually help within a week or two."]
+    file.write_text("\n".join(json.dumps({"question": "q", "answer": answer}) for answer in answers))
+    assert [row.answer for row in choose_rows(FileChoice(file, max_repetition=0.1), seed=0)] == [answers[1]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("What causes Arts syndrome? Arts syndrome is caused by …", "Arts syndrome is caused by …"),
+        ("It is inherited. How? From both parents.", "It is inherited. How? From both parents."),
+        ("Do you mean asthma?", "Do you mean asthma?"),
+    ],
+)
+def test_an_echoed_question_is_cut(answer: str, left: str) -> None:
+    assert without_echo(answer) == left
+
+
+@pytest.mark.parametrize("setting", ["fold=0/3", "fold=4/3", "where=split", "max_repetition=2", "drop_echo=1"])
+def test_a_setting_that_makes_no_sense_is_refused(setting: str) -> None:
+    with pytest.raises(ArgumentError, match="not understood"):
+        parse_choice(f"a.jsonl,{setting}")
+
+
+def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", GOOD, {"question": "Why?"}, GOOD, "not json", GOOD | {"answer": 3})
+    message = message_of(path)
+    assert "3 rows of rows.jsonl" in message
+    assert all(f"line {number}" in message for number in (2, 4, 5))
+
+
+def test_bad_rows_are_skipped_and_counted_where_that_was_asked_for(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", GOOD, {"question": "Why?"}, GOOD)
+    said: list[str] = []
+    assert len(choose_rows(parse_choice(f"{path},bad=skip"), 0, said.append)) == 2
+    assert "1 rows skipped" in said[0]
+    assert "line 2" in said[0]
+
+
+def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
+    fields = {"Question": "Why?", "Complex_CoT": "Because.", "Response": "So.", "choices": ["Yes", "No"]}
+    path = write_lines(tmp_path / "rows.jsonl", fields)
+    mapping = "question=Question,reasoning=Complex_CoT,answer=Response,options=choices"
+    (row,) = choose_rows(parse_choice(f"{path},{mapping}"), 0)
+    assert (row.question, row.reasoning, row.answer) == ("Why?\nA. Yes\nB. No", "Because.", "So.")
+    with pytest.raises(DataError, match=r"no column 'Answer' for answer; its columns are \['Complex_CoT'"):
+        choose_rows(parse_choice(f"{path},question=Question,answer=Answer"), 0)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.json"])
+def test_other_kinds_of_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas
+
+    monkeypatch.setenv("GRAFT_HOME", str(tmp_path / "home"))
+    table = pandas.DataFrame([GOOD | {"reasoning": None}, GOOD | {"answer": 'Über, "yes"\nor no.'}])
+    path = tmp_path / name
+    {
+        "csv": lambda: table.to_csv(path, index=False),
+        "parquet": lambda: table.to_parquet(path),
+        "json": lambda: table.to_json(path, orient="records"),
+    }[path.suffix[1:]]()
+    rows = choose_rows(FileChoice(path), 0)
+    assert [row.answer for row in rows] == [GOOD["answer"], 'Über, "yes"\nor no.']
+    assert rows[0].reasoning == ""
+    assert rows[1].id == f"{name} row 2"
+
+
+def test_a_data_set_in_the_hubs_form_is_read_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in the layout of a hub repository stands in for one: `datasets` loads both by the same call."""
+    monkeypatch.setenv("GRAFT_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "medical-qa"
+    folder.mkdir()
+    for split in ("train", "test"):
+        write_lines(folder / f"{split}.jsonl", GOOD | {"answer": split})
+    (row,) = choose_rows(parse_choice(f"hub:{folder},split=test"), 0)
+    assert row.answer == "test"
+    with pytest.raises(DataError, match="cannot be read"):
+        choose_rows(parse_choice(f"hub:{folder},split=validation"), 0)
+
+
+def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.xlsx"
+    path.write_bytes(b"PK")
+    with pytest.raises(DataError, match="of no kind known here"):
+        choose_rows(FileChoice(path), 0)
+
+
+def test_words_that_look_like_missing_values_stay_words(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("question,answer\nAny allergy?,None\nHow many?,2\nbroken\n")
+    with pytest.raises(DataError, match=r"rows\.csv row 3 has more or fewer fields"):
+        choose_rows(FileChoice(path), 0)
+    assert [row.answer for row in choose_rows(FileChoice(path, skip_bad=True), 0)] == ["None", "2"]
