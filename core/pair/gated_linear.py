@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.pair.gates import Gates, Switch
+from core.pair.gates import Gates, LayerGates, Switch
 
-_bound: ContextVar[Gates | None] = ContextVar("gates", default=None)
+_bound: ContextVar[Gates | LayerGates | None] = ContextVar("gates", default=None)
 
 
 class UnboundGatesError(RuntimeError):
@@ -23,7 +23,7 @@ class UnboundGatesError(RuntimeError):
 
 
 @contextmanager
-def bound_gates(gates: Gates) -> Iterator[None]:
+def bound_gates(gates: Gates | LayerGates) -> Iterator[None]:
     """Binds gates for the forward call inside; must not enclose a `yield` of the caller."""
     token = _bound.set(gates)
     try:

@@ -87,6 +87,17 @@ class Gates:
         """How many rows these gates are for."""
         return self.values.shape[0]
 
+    def distinct(self) -> tuple[list[int], list[int]]:
+        """Rows that differ from all before them, and for each row which of those it equals."""
+        firsts: list[int] = []
+        which: list[int] = []
+        for row in range(self.n_rows):
+            same = [k for k, first in enumerate(firsts) if torch.equal(self.values[row], self.values[first])]
+            which.append(same[0] if same else len(firsts))
+            if not same:
+                firsts.append(row)
+        return firsts, which
+
     def take(self, rows: Sequence[int]) -> "Gates":
         """The gates of some rows, in the order asked for."""
         return Gates(self.values[list(rows)])
@@ -140,6 +151,19 @@ class Gates:
         here = self.values.device
         same = here.type == wanted.type and (wanted.index is None or wanted.index == here.index)
         return self if same else Gates(self.values.to(wanted))
+
+
+class LayerGates:
+    """The switches of one layer only, for a forward call that runs one layer.
+
+    Args:
+        gates: gates of the rows.
+        layer: which layer will run.
+    """
+
+    def __init__(self, gates: Gates, layer: int) -> None:
+        own = Gates(gates.values[:, layer : layer + 1])
+        self.switches = {(layer, projection): switch for (_, projection), switch in own.switches.items()}
 
 
 def check_strength(strength: float) -> float:

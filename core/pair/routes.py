@@ -18,8 +18,10 @@ PADDING = 7
 
 @torch.no_grad()
 def prefill(pair: Pair, ids: Sequence[int], gates: Gates) -> Tensor:
-    """Hidden states of one text under each row of gates: (rows, pos, d_model)."""
-    return pair.hidden(pair.ids([ids] * gates.n_rows), gates)
+    """Hidden states of one text under each row of gates: (rows, pos, d_model). Equal rows are computed once."""
+    distinct, which = gates.distinct()
+    states = pair.hidden(pair.ids([ids] * len(distinct)), gates.take(distinct))
+    return states if len(distinct) == gates.n_rows else states[which]
 
 
 @torch.no_grad()

@@ -85,3 +85,10 @@ def test_rows_that_are_apart_are_indexed() -> None:
     rows = gates.switches[0, 0].rows
     assert isinstance(rows, torch.Tensor)
     assert rows.tolist() == [0, 2]
+
+
+def test_equal_rows_are_found_wherever_they_stand() -> None:
+    gates = Gates.stack([Gates.uniform(4, 0.0), Gates.graft(4, [1]), Gates.uniform(4, 0.0), Gates.uniform(4, 1.0)])
+    assert gates.distinct() == ([0, 1, 3], [0, 1, 0, 2])
+    firsts, which = gates.distinct()
+    assert torch.equal(gates.take(firsts).take(which).values, gates.values)
