@@ -3,7 +3,7 @@
 Runs a decoding to its end in the caller's thread. Knows lanes and records; knows nothing of how they are shown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.generate.lanes import Decoding
@@ -24,9 +24,10 @@ class Answers:
     first_divergence: int | None
 
 
-def standard_lanes(pair: Pair, hybrid: Gates) -> tuple[Lane, Lane, Lane]:
-    """Base, hybrid and tuned, in this order."""
-    return Lane("base", pair.base_gates()), Lane("hybrid", hybrid), Lane("tuned", pair.tuned_gates())
+def standard_lanes(pair: Pair, hybrids: Mapping[str, Gates]) -> tuple[Lane, ...]:
+    """Base, the hybrids by lane name, and tuned, in this order."""
+    between = (Lane(name, gates) for name, gates in hybrids.items())
+    return Lane("base", pair.base_gates()), *between, Lane("tuned", pair.tuned_gates())
 
 
 def ask(

@@ -127,8 +127,12 @@ class Decoding(Iterator[Step]):
 
     def _prefill(self) -> tuple[RowCache, Tensor]:
         gates = self._gates if self._extra is None else Gates.stack([self._gates, self._extra])
+        distinct, which = gates.distinct()
         cache = RowCache()
-        states = self.pair.hidden(self.pair.ids([self._prompt_ids] * gates.n_rows), gates, cache=cache)[:, -1].clone()
+        input_ids = self.pair.ids([self._prompt_ids] * len(distinct))
+        states = self.pair.hidden(input_ids, gates.take(distinct), cache=cache)[which, -1]
+        if len(distinct) < gates.n_rows:
+            cache.keep(which)
         self._cache, self._prompt = cache, (cache, states)
         return cache, states
 

@@ -5,6 +5,7 @@ Filled by whoever runs a decoding, read by whoever shows it. Knows updates and s
 
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,7 +35,7 @@ class LaneAnswer:
     """One answer.
 
     Attributes:
-        name: `base`, `hybrid` or `tuned`.
+        name: `base`, `tuned`, or `hybrid`, `hybrid-2`, `hybrid-3`.
         gates: n_layers × [attn, mlp].
         text: without the end-of-turn token.
         ids: with it, where the model wrote it.
@@ -103,6 +104,12 @@ class LaneRecord:
                 tokens = token_scores(prompts, ids, ["answer"] * len(ids), found.positions, first=0)
                 self.scored += [replace(token, pos=found.first + token.pos) for token in tokens]
                 self.scores.append(found)
+
+    def renamed(self, name: str) -> "LaneRecord":
+        """The same tokens and scores as another lane; for a lane that has ended."""
+        other = copy(self)
+        other.lane = replace(self.lane, name=name)
+        return other
 
     def stop(self) -> None:
         """Marks the lane as stopped unless it had ended."""

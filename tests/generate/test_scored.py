@@ -24,12 +24,12 @@ def hybrid(pair: Pair) -> Gates:
 
 @pytest.fixture(scope="module")
 def answers(pair: Pair) -> tuple[LaneAnswer, ...]:
-    return ask(pair, question(pair), standard_lanes(pair, hybrid(pair)), Sampling(), 30).lanes
+    return ask(pair, question(pair), standard_lanes(pair, {"hybrid": hybrid(pair)}), Sampling(), 30).lanes
 
 
 def test_scores_on_the_way_are_the_scores_of_the_text(pair: Pair) -> None:
     prompt = question(pair)
-    gates = Gates.stack([lane.gates for lane in standard_lanes(pair, hybrid(pair))])
+    gates = Gates.stack([lane.gates for lane in standard_lanes(pair, {"hybrid": hybrid(pair)})])
     decoding = ScoredDecoding(pair, prompt.ids, gates, Sampling(), 30)
     updates = list(decoding)
     for lane in range(3):
@@ -77,7 +77,7 @@ def test_scoring_does_not_change_what_is_written(pair: Pair, answers: tuple[Lane
 
 def test_one_forward_a_step_and_one_a_chunk(pair: Pair) -> None:
     before = pair.forwards
-    gates = Gates.stack([lane.gates for lane in standard_lanes(pair, hybrid(pair))])
+    gates = Gates.stack([lane.gates for lane in standard_lanes(pair, {"hybrid": hybrid(pair)})])
     decoding = ScoredDecoding(pair, question(pair).ids, gates, Sampling(), 33)
     chunks = sum(bool(update.scores) for update in decoding)
     steps = max(len(tokens) for tokens in decoding.decoding.tokens)

@@ -11,8 +11,9 @@ from core.errors import ArgumentError, DeviceMemoryError
 from core.generate.answers import greedy_answer
 from core.generate.cache import BufferedLayer
 from core.generate.record import Lane
+from core.generate.requests import Job, Progress
 from core.generate.sampling import Sampling
-from core.generate.worker import MAX_WAITING_PER_OWNER, Job, Worker
+from core.generate.worker import MAX_WAITING_PER_OWNER, Worker
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.prompts import Message
@@ -165,3 +166,50 @@ def test_a_failed_request_keeps_no_memory(worker: Worker, pair: Pair, monkeypatc
     assert [layer for layer in gc.get_objects() if type(layer) is BufferedLayer] == []
     monkeypatch.undo()
     assert worker.submit(job(pair, [1], 3), "me").wait(30)
+
+
+def test_a_task_runs_on_the_worker_and_tells_how_far_it_is(worker: Worker, pair: Pair) -> None:
+    threads: list[str] = []
+
+    def work(given: Pair, progress: Progress) -> int:
+        assert given is pair
+        threads.append(threading.current_thread().name)
+        progress(0.5)
+        return 42
+
+    task = worker.call(work, "me")
+    assert task.wait(10)
+    assert (task.status, task.result, task.share) == ("done", 42, 0.5)
+    assert threads[0] != threading.current_thread().name
+
+
+def test_a_task_is_closed_in_the_middle_and_the_next_one_runs(worker: Worker, pair: Pair) -> None:
+    begun = threading.Event()
+
+    def endless(given: Pair, progress: Progress) -> None:
+        while True:
+            begun.set()
+            progress(0.1)
+            time.sleep(0.01)
+
+    task = worker.call(endless, "me")
+    assert begun.wait(10)
+    following = worker.submit(job(pair, [1], 3), "you")
+    assert worker.place(following) == 1
+    task.close()
+    assert task.wait(10)
+    assert (task.status, task.result) == ("stopped", None)
+    assert following.wait(30)
+    assert following.status == "done"
+
+
+def test_a_task_that_fails_says_why_and_the_worker_lives(worker: Worker, pair: Pair) -> None:
+    def fails(given: Pair, progress: Progress) -> None:
+        raise ArgumentError("No such thing.", "Ask for another.")
+
+    task = worker.call(fails, "me")
+    assert task.wait(10)
+    assert task.status == "failed"
+    assert task.error is not None
+    assert task.error.message == "No such thing."
+    assert worker.call(lambda given, progress: 1, "me").wait(10)

@@ -1,0 +1,191 @@
+"""Requests to a worker: answers to be written, or anything else to be computed on the pair.
+
+Any thread may read or close a request; the worker's thread runs it. Knows decodings; knows no queue.
+"""
+
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from core.errors import GraftError
+from core.generate.record import Lane, LaneRecord
+from core.generate.sampling import Sampling
+from core.generate.scored import ScoredDecoding
+from core.pair.gates import Gates
+from core.pair.pair import Pair
+from core.pair.prompts import Prompt
+
+Status = Literal["waiting", "running", "done", "stopped", "failed"]
+Result = TypeVar("Result")
+Progress = Callable[[float], None]
+
+DEADLINE_SECONDS = 900.0
+
+
+class Closed(Exception):
+    """Raised inside a task whose request was closed; never seen outside the worker."""
+
+
+class Request(ABC):
+    """Something asked of a worker. Any thread may read it or close it.
+
+    Attributes:
+        id: unique.
+        owner: who asked; several requests of one owner share a limit.
+        status: `waiting`, `running`, `done`, `stopped` or `failed`.
+        error: what to show when it failed.
+        submitted_at, started_at, ended_at: `time.monotonic()` seconds; 0 before.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.id = uuid.uuid4().hex
+        self.owner = owner
+        self.status: Status = "waiting"
+        self.error: GraftError | None = None
+        self.submitted_at = time.monotonic()
+        self.started_at = self.ended_at = 0.0
+        self._closed = threading.Event()
+        self._ended = threading.Event()
+        self._leave_queue: Callable[[Request], None] | None = None
+
+    def close(self) -> None:
+        """Leaves the queue at once, or asks the work to end after the step in hand."""
+        self._closed.set()
+        if self._leave_queue:
+            self._leave_queue(self)
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called, or the time allowed is over."""
+        late = self.started_at and time.monotonic() - self.started_at > DEADLINE_SECONDS
+        return self._closed.is_set() or bool(late)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come and nothing of it is left in memory."""
+        return self._ended.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Blocks until the request has ended; False if the time ran out first."""
+        return self._ended.wait(timeout)
+
+    @property
+    def n_rows(self) -> int:
+        """How many lanes it is decoding now."""
+        return 0
+
+    @abstractmethod
+    def run(self, pair: Pair) -> Status:
+        """Does the work, in the worker's thread; how it ended."""
+
+    def start(self) -> None:
+        """Marks it as running."""
+        self.started_at, self.status = time.monotonic(), "running"
+
+    def end(self, status: Status, error: GraftError | None = None) -> None:
+        """Marks it as ended."""
+        self.status, self.error, self.ended_at = status, error, time.monotonic()
+        self._ended.set()
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What answers are asked for.
+
+    Attributes:
+        prompt: the question.
+        lanes: the answers to write.
+        sampling: how tokens are chosen.
+        max_new_tokens: at most so many tokens a lane.
+    """
+
+    prompt: Prompt
+    lanes: tuple[Lane, ...]
+    sampling: Sampling
+    max_new_tokens: int
+
+
+class Writing(Request):
+    """Answers on their way.
+
+    Attributes:
+        job: what was asked.
+        records: what each lane has written so far.
+        first_token_at: `time.monotonic()` seconds; 0 before.
+    """
+
+    def __init__(self, job: Job, owner: str) -> None:
+        super().__init__(owner)
+        self.job = job
+        self.records = [LaneRecord(lane) for lane in job.lanes]
+        self.first_token_at = 0.0
+
+    @property
+    def n_rows(self) -> int:
+        """How many lanes are being written now."""
+        return sum(record.finished is None for record in self.records) if self.status == "running" else 0
+
+    def end(self, status: Status, error: GraftError | None = None) -> None:
+        """Marks request and lanes as ended."""
+        for record in self.records:
+            record.stop()
+        super().end(status, error)
+
+    def run(self, pair: Pair) -> Status:
+        """Decodes until every lane has ended or the request is closed."""
+        job = self.job
+        gates = Gates.stack([lane.gates for lane in job.lanes])
+        decoding = ScoredDecoding(pair, job.prompt.ids, gates, job.sampling, job.max_new_tokens)
+        try:
+            for update in decoding:
+                for number, record in enumerate(self.records):
+                    record.add(number, update, pair.prompts)
+                self.first_token_at = self.first_token_at or time.monotonic()
+                if self.closing:
+                    break
+            stopped = any(record.finished is None for record in self.records)
+            decoding.close()  # the lanes' rows are free before the last tokens are scored
+            for record in self.records:
+                record.stop()
+            last = decoding.finish()
+            for number, record in enumerate(self.records):
+                record.add_scores(number, last, pair.prompts)
+        finally:
+            decoding.close()
+        if stopped:
+            return "stopped"
+        for record in self.records:
+            record.measure_again(pair, job.prompt)
+        return "done"
+
+
+class Task(Request, Generic[Result]):
+    """Something to compute on the pair.
+
+    Attributes:
+        result: what came out; None before and where it failed or was stopped.
+        share: how much is done, 0..1, as far as the work says so.
+    """
+
+    def __init__(self, work: Callable[[Pair, Progress], Result], owner: str) -> None:
+        super().__init__(owner)
+        self._work = work
+        self.result: Result | None = None
+        self.share = 0.0
+
+    def run(self, pair: Pair) -> Status:
+        """Calls the work with the pair and a function to report progress to; that function ends a closed task."""
+        try:
+            self.result = self._work(pair, self._progress)
+        except Closed:
+            return "stopped"
+        return "done"
+
+    def _progress(self, share: float) -> None:
+        self.share = share
+        if self.closing:
+            raise Closed
