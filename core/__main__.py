@@ -18,6 +18,8 @@ COMMANDS = {
     "pairs": "list the known pairs; fetch one",
     "diff": "score every token of an answer under both models",
     "ask": "three answers to one question",
+    "why": "question one token of an answer: words, first choices, layers",
+    "sweep": "graft many sets of layers on one text: how much of the fine-tune each brings back",
     "finetune": "train a LoRA adapter on question–answer rows",
 }
 

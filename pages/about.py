@@ -3,6 +3,8 @@
 import streamlit as st
 
 from core.measure.metrics import METRICS
+from core.pair.fetch import local_folder
+from core.pair.registry import pair_spec
 from pages._shared.frame import footer, open_page
 
 open_page("About")
@@ -37,4 +39,11 @@ st.markdown(
     "- The demo base is SmolLM2-135M-Instruct read back from a 4-bit file (Q4_1): close to the published weights, "
     "not the same."
 )
+st.subheader("The demo adapter")
+card = local_folder(pair_spec("demo").tuned) / "README.md"
+title, _, text = card.read_text().partition("\n")
+with st.expander("Its card: data, settings, curves, every figure, examples good and bad, limits"):
+    st.markdown(text.replace("\n## ", "\n##### "))
+    if (curve := card.with_name("curve.svg")).is_file():
+        st.image(str(curve), caption="Losses while it was trained")
 footer()

@@ -99,6 +99,8 @@ def test_an_unfetched_pair_offers_to_fetch(
     app = open_app()
     assert [button.label for button in app.button] == ["Fetch"]
     assert "not on this machine yet" in texts(app.info)
+    assert "A recorded example" in texts(app.caption)
+    assert "not medical advice" in texts(app.caption)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,9 @@ def test_an_unfetched_pair_offers_to_fetch(
 def test_bad_server_arguments_are_told(
     open_app: Callable[..., AppTest], arguments: tuple[str, ...], words: str
 ) -> None:
-    assert words in texts(open_app(*arguments).error)
+    app = open_app(*arguments)
+    assert words in texts(app.error)
+    assert "not medical advice" in texts(app.caption)
 
 
 def test_the_about_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +170,8 @@ def test_earlier_runs_can_be_reopened(tiny_app: AppTest) -> None:
     finished(tiny_app, "What is asthma?")
     finished(tiny_app, "What is a troponin?")
     tiny_app.run()
-    earlier = next(name for name in tiny_app.selectbox(key="shown").options if "asthma" in name)
-    tiny_app.selectbox(key="shown").set_value(earlier).run()
+    show = next(box for box in tiny_app.selectbox if box.label == "Show")
+    show.set_value(next(name for name in show.options if "asthma" in name)).run()
     assert not tiny_app.exception
     assert len(tiny_app.session_state["history"]) == 2
 
@@ -177,9 +181,8 @@ def test_a_link_brings_settings_and_question(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["app.py", "--base", str(folders.base), "--tuned", str(folders.tuned)])
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.query_params["layers"] = "0-1"
+    app.query_params["hybrids"] = "Mine: 0-1 / 0.5"
     app.query_params["question"] = "What is asthma?"
-    app.query_params["strength"] = "0.5"
     app.run()
     assert app.text_input(key="layers").value == "0-1"
     assert app.slider(key="strength").value == 0.5
@@ -194,3 +197,146 @@ def test_a_broken_link_is_told(
     app.query_params["seed"] = "many"
     app.run()
     assert "seed" in texts(app.error)
+
+
+def click(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+
+
+def test_up_to_three_hybrids_stand_beside_each_other(tiny_app: AppTest) -> None:
+    tiny_app.number_input(key="max_new_tokens").set_value(5).run()
+    tiny_app.text_input(key="layers").set_value("0").run()
+    click(tiny_app, "Add a hybrid")
+    tiny_app.text_input(key="layers").set_value("1-2").run()
+    tiny_app.text_input(key="hybrid_name").set_value("Middle").run()
+    click(tiny_app, "Add a hybrid")
+    assert "Add a hybrid" not in [button.label for button in tiny_app.button]
+    finished(tiny_app, "What is asthma?")
+    run = tiny_app.session_state["run"]
+    assert [(hybrid.name, hybrid.layers) for hybrid in run.settings.hybrids[:2]] == [("Hybrid", "0"), ("Middle", "1-2")]
+    assert list(run.records) == ["base", "hybrid", "hybrid-2", "hybrid-3", "tuned"]
+    tiny_app.segmented_control(key="hybrid_at").set_value(1).run()
+    assert tiny_app.text_input(key="layers").value == "1-2"
+    click(tiny_app, "Remove")
+    assert [hybrid.name for hybrid in tiny_app.session_state["hybrids"]] == ["Hybrid", "Hybrid 2"]
+
+
+def test_two_hybrids_cannot_share_a_name(tiny_app: AppTest) -> None:
+    click(tiny_app, "Add a hybrid")
+    tiny_app.text_input(key="hybrid_name").set_value("Hybrid").run()
+    assert "Another hybrid is called" in texts(tiny_app.error)
+    assert [hybrid.name for hybrid in tiny_app.session_state["hybrids"]] == ["Hybrid", "Hybrid 2"]
+
+
+def test_a_set_is_saved_and_brought_back(tiny_app: AppTest) -> None:
+    tiny_app.text_input(key="layers").set_value("1-2").run()
+    click(tiny_app, "Save")
+    tiny_app.text_input(key="layers").set_value("none").run()
+    tiny_app.selectbox(key="bring_back").set_value("Hybrid").run()
+    assert tiny_app.text_input(key="layers").value == "1-2"
+
+
+def test_sets_without_names_do_not_replace_each_other(tiny_app: AppTest) -> None:
+    for layers in ("1-2", "0"):
+        tiny_app.text_input(key="layers").set_value(layers).run()
+        click(tiny_app, "Save")
+    assert {name: saved.layers for name, saved in tiny_app.session_state["saved_hybrids"].items()} == {
+        "Hybrid": "1-2",
+        "Hybrid 2": "0",
+    }
+
+
+def test_emptied_layers_mean_none(tiny_app: AppTest) -> None:
+    tiny_app.number_input(key="max_new_tokens").set_value(3)
+    tiny_app.text_input(key="layers").set_value("").run()
+    finished(tiny_app, "What is asthma?")
+    assert [hybrid.layers for hybrid in tiny_app.session_state["run"].settings.hybrids] == ["none"]
+
+
+def test_sets_are_taken_from_text(tiny_app: AppTest) -> None:
+    tiny_app.text_area(key="sets_text").set_value("Mine: 0 / mlp\nbroken / 9 / 9")
+    click(tiny_app, "Take")
+    assert "broken" in texts(tiny_app.error)
+    assert tiny_app.session_state["saved_hybrids"] == {}
+    tiny_app.text_area(key="sets_text").set_value("Mine: 0 / mlp")
+    click(tiny_app, "Take")
+    tiny_app.selectbox(key="bring_back").set_value("Mine").run()
+    assert (tiny_app.text_input(key="layers").value, tiny_app.selectbox(key="part").value) == ("0", "mlp")
+
+
+def test_a_reference_answer_is_scored(tiny_app: AppTest) -> None:
+    tiny_app.text_area(key="reference").set_value("A disease of the airways.")
+    finished(tiny_app, "What is asthma?")
+    assert tiny_app.session_state["run"].scoring.wait(60)
+    tiny_app.run()
+    assert not tiny_app.exception
+    assert "Reference answer" in texts(tiny_app.markdown)
+
+
+def test_words_are_compared_on_demand(tiny_app: AppTest) -> None:
+    finished(tiny_app, "What is asthma?")
+    tiny_app.segmented_control(key="word_diff_with").set_value("tuned").run()
+    assert not tiny_app.exception
+    assert "words stand in both" in texts(tiny_app.caption)
+
+
+@pytest.fixture
+def divergence(tiny_app: AppTest) -> AppTest:
+    tiny_app.number_input(key="max_new_tokens").set_value(12)
+    finished(tiny_app, "What is asthma?")
+    return settled(tiny_app.switch_page("pages/divergence.py").run())
+
+
+def settled(app: AppTest) -> AppTest:
+    """Runs the page until nothing it asked for is on its way."""
+    for _ in range(20):
+        assert not app.exception
+        asked = app.session_state["tasks"].values() if "tasks" in app.session_state else []
+        if all(one.task.wait(30) for one in asked) and not any(one.task.status == "waiting" for one in asked):
+            before = len(asked)
+            app.run()
+            if len(app.session_state["tasks"]) == before:
+                return app
+    raise AssertionError("the page does not settle")
+
+
+def test_the_divergence_page_shows_the_runs_texts(divergence: AppTest) -> None:
+    assert [divergence.selectbox(key="text_first").options[k] for k in (0, -1)] == [
+        "The answer of Fine-tuned",
+        "A pasted answer",
+    ]
+    assert "both models would have written the same next token" in texts(divergence.markdown)
+
+
+def test_a_token_is_asked_why(divergence: AppTest) -> None:
+    prompt_ids = divergence.session_state["run"].prompt.ids
+    divergence.session_state["asked_token"] = (0, len(prompt_ids) + 2)
+    settled(divergence.run())
+    assert "Why “" in texts(divergence.markdown)
+    assert "Which layers, exactly" in texts(divergence.markdown)
+    effects = divergence.session_state["tasks"]["effects"].task.result
+    assert len(effects.alone.results) == divergence.session_state["run"].worker.pair.n_layers
+
+
+def test_a_pasted_answer_is_scored(divergence: AppTest) -> None:
+    divergence.selectbox(key="text_first").set_value("A pasted answer").run()
+    assert "Give a question and an answer" in texts(divergence.info)
+    divergence.text_input(key="pasted_question").set_value("What is asthma?")
+    divergence.text_area(key="pasted_answer").set_value("A disease of the airways.").run()
+    settled(divergence)
+    assert "The pasted answer" in texts(divergence.markdown)
+    divergence.text_area(key="pasted_answer").set_value("pain " * 3000).run()
+    settled(divergence)
+    assert "the context holds" in texts(divergence.error)
+
+
+def test_two_texts_stand_beside_each_other(divergence: AppTest) -> None:
+    divergence.selectbox(key="text_beside").set_value("The answer of Base").run()
+    settled(divergence)
+    assert {"diff 0", "diff 1"} <= set(divergence.session_state["tasks"])
+    for name in ("kl_base_tuned", "delta_logp", "entropy_base"):
+        divergence.selectbox(key="metric").set_value(name).run()
+        assert not divergence.exception
+    for granularity in ("word", "sentence"):
+        divergence.segmented_control(key="granularity").set_value(granularity).run()
+        assert not divergence.exception

@@ -22,7 +22,7 @@ def test_lanes_and_scores_on_a_gpu_are_those_of_the_cpu(folders: TinyFolders) ->
     for device in ("cpu", "cuda"):
         pair = load_pair(folders.spec(), device, "float32")
         prompt = pair.prompts.chat([Message(role="user", content="What is asthma?")])
-        answers = ask(pair, prompt, standard_lanes(pair, Gates.graft(pair.n_layers, [1])), Sampling(), 12)
+        answers = ask(pair, prompt, standard_lanes(pair, {"hybrid": Gates.graft(pair.n_layers, [1])}), Sampling(), 12)
         texts[device] = [lane.ids for lane in answers.lanes]
         found = diff(pair, prompt, answers.lanes[2].ids)
         assert found.summary["kl_tuned_base"].mean == pytest.approx(answers.lanes[2].kl_to_base, abs=1e-4)

@@ -22,6 +22,8 @@ SPEAKERS: dict[str, Themed] = {
     "hybrid": Themed("#7B4FA3", "#B48CD9"),
 }
 SPEAKER_WORDS = {"base": "Base", "hybrid": "Hybrid", "tuned": "Fine-tuned"}
+# Several hybrids share a colour; their mark tells them apart.
+MARKS = {"hybrid-2": "◆", "hybrid-3": "▲"}
 BACKGROUND = Themed("#FFFFFF", "#0E1117")
 
 # From "the same" (the page itself) to "as far apart as can be".
@@ -33,6 +35,16 @@ DIVERGING: dict[str, tuple[str, ...]] = {
     "light": ("#2166AC", "#92C5DE", BACKGROUND.light, "#FDB863", "#B35806"),
     "dark": ("#92C5DE", "#2A5D8F", BACKGROUND.dark, "#8A4B0B", "#FDB863"),
 }
+
+
+def speaker_of(lane: str) -> str:
+    """Who speaks in a lane: `hybrid-2` is a hybrid."""
+    return lane.partition("-")[0]
+
+
+def mark_of(lane: str) -> str:
+    """The mark before a lane's title."""
+    return MARKS.get(lane, "●")
 
 
 def stops(metric: Metric, theme: str) -> tuple[str, ...]:

@@ -1,36 +1,40 @@
 """A run on its way: a question put to a worker, its lanes as they grow, and the report made of them.
 
-Asking again with only the hybrid's layers changed keeps what base and tuned have written. Knows the worker and
+Asking again with other hybrids keeps what every unchanged lane has written. Knows the worker and
 reports; knows no widgets.
 """
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+from core.errors import TooLongError
 from core.generate.record import Lane, LaneRecord
+from core.generate.requests import Job, Progress, Request, Task, Writing
 from core.generate.sampling import Sampling
-from core.generate.worker import Job, Request, Worker
+from core.generate.worker import Worker
 from core.measure.answers import first_divergence
 from core.measure.noise import noise_of
-from core.pair.gates import hybrid_gates
+from core.measure.reference import Reference, score_reference
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 from core.pair.registry import known_pairs
+from core.present.hybrids import lane_names
 from core.present.provenance import SCHEMA_VERSION, provenance_of
 from core.present.runs import LaneRun, RunReport, RunSettings
 
-ORDER = ("base", "hybrid", "tuned")
-
 
 class LiveRun:
-    """One question with its three lanes.
+    """One question with its lanes.
 
     Attributes:
         messages, settings: what was asked, and how.
         prompt: as token ids.
-        records: lane name → what it has written; base and tuned may come from an earlier run.
-        request: the worker's request that fills them.
+        records: lane name → what it has written, in the order lanes are shown; some may come from an earlier run.
+        request: the worker's request that fills them; None where every lane was kept from an earlier run.
+        scoring: the worker's request that scores the reference answer; None without one.
     """
 
     def __init__(
@@ -40,20 +44,27 @@ class LiveRun:
         settings: RunSettings,
         prompt: Prompt,
         records: dict[str, LaneRecord],
-        request: Request,
+        request: Writing | None,
+        scoring: Task[Reference] | None,
     ) -> None:
         self.worker, self.messages, self.settings, self.prompt = worker, messages, settings, prompt
-        self.records, self.request = records, request
+        self.records, self.request, self.scoring = records, request, scoring
         self._finished: RunReport | None = None
 
     @property
+    def requests(self) -> tuple[Request, ...]:
+        """Everything this run has with the worker."""
+        return tuple(request for request in (self.request, self.scoring) if request is not None)
+
+    @property
     def running(self) -> bool:
-        """Whether more tokens will come."""
-        return not self.request.ended
+        """Whether more will come."""
+        return not all(request.ended for request in self.requests)
 
     def stop(self) -> None:
         """Asks the worker to remove this run's rows."""
-        self.request.close()
+        for request in reversed(self.requests):
+            request.close()
 
     def parted(self, lane: str) -> int | None:
         """The first token at which a lane's answer differs from base's so far."""
@@ -73,8 +84,8 @@ class LiveRun:
     def _report(self) -> RunReport:
         pair, prompts = self.worker.pair, self.worker.pair.prompts
         lanes = tuple(
-            LaneRun(self.records[name].answer(prompts, self.prompt), self.records[name].tokens(prompts, self.prompt))
-            for name in ORDER
+            LaneRun(record.answer(prompts, self.prompt), record.tokens(prompts, self.prompt))
+            for record in self.records.values()
         )
         return RunReport(
             schema_version=SCHEMA_VERSION,
@@ -84,7 +95,8 @@ class LiveRun:
             settings=self.settings,
             prompt_ids=self.prompt.ids,
             lanes=lanes,
-            first_divergence=first_divergence(lanes[0].answer.ids, lanes[2].answer.ids),
+            reference=self.scoring.result if self.scoring else None,
+            first_divergence=first_divergence(lanes[0].answer.ids, lanes[-1].answer.ids),
             noise=noise_of(pair).js_distance,
             banner=pair.adapter.banner,
             warnings=pair.adapter.warnings,
@@ -109,42 +121,65 @@ def start(
         messages: the conversation, ending with the question.
         settings: how to ask.
         owner: the browser session.
-        previous: the last run; its base and tuned lanes are kept where only the hybrid changed.
+        previous: the last run; lanes that would come out the same are kept from it.
 
     Raises:
         GraftError: the question or a setting cannot be used; nothing was submitted.
     """
     pair = worker.pair
     prompt = build_prompt(pair, messages, settings)
-    hybrid = Lane(
-        "hybrid",
-        hybrid_gates(pair.n_layers, settings.layers, settings.part, settings.strength, settings.direction),
-    )
-    sampling = Sampling(settings.temperature, settings.top_p, settings.seed)
+    hybrids = dict(zip(lane_names(settings.hybrids), settings.hybrids, strict=True))
+    lanes = {"base": pair.base_gates()}
+    lanes |= {name: hybrid.gates(pair.n_layers) for name, hybrid in hybrids.items()}
+    lanes["tuned"] = pair.tuned_gates()
+    scorable = None if not settings.reference else _reference_ids(pair, prompt, settings.reference)
+
     kept = _kept(previous, worker, messages, settings)
-    if kept:
-        lanes: tuple[Lane, ...] = (hybrid,)
-    else:
-        lanes = (Lane("base", pair.base_gates()), hybrid, Lane("tuned", pair.tuned_gates()))
-    request = worker.submit(Job(prompt, lanes, sampling, settings.max_new_tokens), owner)
-    records = kept | {record.lane.name: record for record in request.records}
-    return LiveRun(worker, messages, settings, prompt, records, request)
+    new = tuple(Lane(name, gates) for name, gates in lanes.items() if name not in kept)
+    sampling = Sampling(settings.temperature, settings.top_p, settings.seed)
+    request = worker.submit(Job(prompt, new, sampling, settings.max_new_tokens), owner) if new else None
+    found = kept | {record.lane.name: record for record in (request.records if request else ())}
+    scoring = None
+    if scorable and settings.reference:
+        work = partial(_scored, prompt=prompt, text=settings.reference, ids=scorable, models=lanes)
+        scoring = worker.call(work, owner)
+    return LiveRun(worker, messages, settings, prompt, {name: found[name] for name in lanes}, request, scoring)
+
+
+def _reference_ids(pair: Pair, prompt: Prompt, text: str) -> tuple[int, ...]:
+    ids = pair.prompts.answer_ids(text, end=False)
+    if len(prompt.ids) + len(ids) > pair.max_positions:
+        raise TooLongError(
+            f"Question and reference answer have {len(prompt.ids) + len(ids):,} tokens.",
+            f"The context holds {pair.max_positions:,}: shorten one.",
+        )
+    return ids
+
+
+def _scored(pair: Pair, progress: Progress, **what: Any) -> Reference:
+    return score_reference(pair, **what)
 
 
 def _kept(
     previous: LiveRun | None, worker: Worker, messages: tuple[Message, ...], settings: RunSettings
 ) -> dict[str, LaneRecord]:
-    """Base and tuned of the last run, if only the hybrid's settings differ and both had ended by themselves."""
+    """The lanes of the last run that would come out the same, if hybrids or the reference were changed.
+
+    None where nothing was: whoever asks the very same again wants it written again.
+    """
     if previous is None or previous.running or previous.worker is not worker or previous.messages != messages:
         return {}
-    same = replace(
-        previous.settings,
-        layers=settings.layers, part=settings.part, strength=settings.strength, direction=settings.direction,
-    )  # fmt: skip
-    ended = all(previous.records[name].finished in ("end", "length") for name in ("base", "tuned"))
-    if same != settings or not ended:
+    if settings == previous.settings:
         return {}
-    return {name: previous.records[name] for name in ("base", "tuned")}
+    if replace(previous.settings, hybrids=settings.hybrids, reference=settings.reference) != settings:
+        return {}
+    kept = {name: previous.records[name] for name in ("base", "tuned")}
+    before = dict(zip(lane_names(previous.settings.hybrids), previous.settings.hybrids, strict=True))
+    for lane, hybrid in zip(lane_names(settings.hybrids), settings.hybrids, strict=True):
+        same = [name for name, known in before.items() if known.same_model(hybrid)]
+        if same:
+            kept[lane] = previous.records[same[0]].renamed(lane)
+    return {name: record for name, record in kept.items() if record.again is not None}
 
 
 def command_of(messages: Sequence[Message], settings: RunSettings, pair: Pair) -> str:
@@ -154,11 +189,10 @@ def command_of(messages: Sequence[Message], settings: RunSettings, pair: Pair) -
         words += ["--pair", pair.spec.name]
     else:
         words += ["--base", pair.spec.base.id, "--tuned", pair.spec.tuned.id]
-    words += ["--layers", settings.layers, "--part", settings.part, "--strength", f"{settings.strength:g}"]
+    for hybrid in settings.hybrids:
+        words += ["--lane", hybrid.text()]
     words += ["--max-new-tokens", str(settings.max_new_tokens), "--seed", str(settings.seed)]
     words += ["--device", pair.device, "--dtype", pair.dtype]
-    if settings.direction != "tuned-into-base":
-        words += ["--direction", settings.direction]
     if settings.temperature:
         words += ["--temperature", f"{settings.temperature:g}", "--top-p", f"{settings.top_p:g}"]
     if settings.system:

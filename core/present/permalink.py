@@ -5,29 +5,32 @@ Knows run settings; knows no browser.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from urllib.parse import urlencode
 
 from core.errors import ArgumentError
 from core.generate.sampling import Sampling
 from core.generate.worker import MAX_NEW_TOKENS
-from core.pair.gates import DIRECTIONS, PARTS, check_strength
+from core.present.hybrids import hybrids_from
 from core.present.runs import RunSettings
 
 MAX_QUESTION = 2000
 _DEFAULTS = RunSettings()
+# What a link carries as it stands; texts a person typed stay out of it.
+_PLAIN = tuple(f.name for f in fields(RunSettings) if f.name not in ("system", "reference", "hybrids"))
 
 
 def to_query(settings: RunSettings, question: str = "") -> str:
-    """The query of a link: settings that differ from the defaults, and the question if one is given.
+    """The query of a link: the hybrids, settings that differ from the defaults, and the question if one is given.
 
     Raises:
         ArgumentError: the question is too long for a link.
     """
     if len(question) > MAX_QUESTION:
         raise ArgumentError(f"The question has {len(question):,} characters.", f"A link holds {MAX_QUESTION:,}.")
-    values = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "system"}
+    values = {name: getattr(settings, name) for name in _PLAIN}
     chosen = {name: str(value) for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+    chosen["hybrids"] = "; ".join(hybrid.text() for hybrid in settings.hybrids)
     return urlencode(chosen | ({"question": question} if question else {}))
 
 
@@ -37,11 +40,10 @@ def from_query(query: Mapping[str, str]) -> tuple[RunSettings, str]:
     Raises:
         ArgumentError: a value is not of its kind; the message names the field. Unknown fields are passed over.
     """
-    values: dict[str, str | bool | int | float] = {}
-    for field in fields(_DEFAULTS):
-        if field.name in query and field.name != "system":
-            values[field.name] = _read(field.name, query[field.name], type(getattr(_DEFAULTS, field.name)))
+    values = {name: _read(name, query[name], type(getattr(_DEFAULTS, name))) for name in _PLAIN if name in query}
     settings = RunSettings(**values)  # type: ignore[arg-type]
+    if "hybrids" in query:
+        settings = replace(settings, hybrids=hybrids_from(query["hybrids"]))
     _check(settings)
     return settings, query.get("question", "")[:MAX_QUESTION]
 
@@ -49,7 +51,6 @@ def from_query(query: Mapping[str, str]) -> tuple[RunSettings, str]:
 def _check(settings: RunSettings) -> None:
     """Raises `ArgumentError` for values that the page's own controls could not have set."""
     Sampling(settings.temperature, settings.top_p, settings.seed)
-    check_strength(settings.strength)
     wrong = [
         name
         for name, right in (
@@ -57,8 +58,6 @@ def _check(settings: RunSettings) -> None:
             ("top_p", settings.top_p >= 0.05),
             ("seed", settings.seed < 2**31),
             ("max_new_tokens", 1 <= settings.max_new_tokens <= MAX_NEW_TOKENS),
-            ("part", settings.part in PARTS),
-            ("direction", settings.direction in DIRECTIONS),
         )
         if not right
     ]

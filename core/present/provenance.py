@@ -75,6 +75,16 @@ def provenance_of(pair: Pair | None, seed: int | None = None) -> Provenance:
     )
 
 
+def provenance_line(found: Provenance) -> str:
+    """Models, hashes, device and versions in one line, for figures."""
+    used = found.versions
+    return (
+        f"base {found.base_id} ({(found.base_sha256 or '')[:12]}), fine-tune {found.tuned_id} "
+        f"({(found.tuned_sha256 or '')[:12]}), {found.device} {found.dtype}, graft {used.graft}, torch {used.torch}, "
+        f"transformers {used.transformers}, peft {used.peft}, noise floor {found.noise_floor or 0:.1e} nats"
+    )
+
+
 def command_line(arguments: Sequence[str]) -> str:
     """The line to type, from the arguments after `python -m core`."""
     return shlex.join(["python", "-m", "core", *arguments])

@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
 from core.generate.record import LaneAnswer
+from core.intervene.recovery import PlanResult
+from core.intervene.why import LayerEffects, Why
 from core.measure.metrics import UNITS
 from core.measure.summary import Bin, Choices, Concentration, Summary
 from core.measure.tokens import TokenScore
 from core.pair.parts import Mask
+from core.present.hybrids import Hybrid
 from core.present.provenance import SCHEMA_VERSION, Provenance
+from core.train.preview import Preview
 from core.train.settings import FinetuneResult, FinetuneSettings
 
 
@@ -94,17 +98,50 @@ class AskReport(Report):
     """Three answers to one question, decoded side by side."""
 
     prompt_ids: tuple[int, ...]
+    hybrids: tuple[Hybrid, ...]
     lanes: tuple[LaneAnswer, ...]
     first_divergence: int | None
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class WhyReport(Report):
+    """One token of an answer questioned."""
+
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    answer_from: Literal["base", "tuned", "given"]
+    why: Why
+    effects: LayerEffects | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweepReport(Report):
+    """Many sets of layers grafted on one text."""
+
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    answer_from: Literal["base", "tuned", "given"]
+    mask: Mask
+    kind: str
+    direction: str
+    k_base: float
+    k_noise: float
+    plans: tuple[PlanResult, ...]
+    layer_rows_total: int
+    forwards_equivalent: float
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FinetuneReport(Report):
-    """A finished fine-tuning run."""
+    """A fine-tuning run: what it left, or with `--dry-run` what it would do."""
 
     settings: FinetuneSettings
-    result: FinetuneResult
+    preview: Preview | None
+    result: FinetuneResult | None
 
 
 @dataclass(frozen=True)
@@ -127,6 +164,8 @@ REPORTS: dict[str, type] = {
     "pairs": PairsReport,
     "diff": DiffReport,
     "ask": AskReport,
+    "why": WhyReport,
+    "sweep": SweepReport,
     "finetune": FinetuneReport,
 }
 

@@ -7,14 +7,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import DataError
+from core.errors import ArgumentError, DataError
 from core.generate.record import LaneAnswer
+from core.measure.reference import Likelihood, Reference
 from core.measure.tokens import Choice, TokenScore
 from core.pair.prompts import Message
+from core.present.hybrids import Hybrid, hybrids_from, lane_names
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
 from core.present.reports import Report
 
-MAX_BYTES = 5 * 2**20
+MAX_BYTES = 20 * 2**20  # five lanes of 2,000 tokens take 17 MB
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,19 @@ class RunSettings:
     Attributes:
         system: the system prompt; null for the template's own.
         raw: whether the chat template was left out.
-        layers, part, strength: of the hybrid, in the layer grammar of the command line.
-        direction: `tuned-into-base`, or `base-into-tuned` where the chosen layers are the base's.
+        hybrids: one to three; their lanes are called `hybrid`, `hybrid-2` and `hybrid-3`.
         temperature, top_p, seed, max_new_tokens: how tokens were chosen.
+        reference: an answer given by a person, to be scored under every lane's model; null for none.
     """
 
     system: str | None = None
     raw: bool = False
-    layers: str = "none"
-    part: str = "both"
-    strength: float = 1.0
-    direction: str = "tuned-into-base"
+    hybrids: tuple[Hybrid, ...] = (Hybrid(),)
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     max_new_tokens: int = 160
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,14 @@ class LaneRun:
 class RunReport(Report):
     """One question with its answers, complete enough to be shown again.
 
-    `noise` is the floor of √(JS bits) under which a token carries no colour.
+    `noise` is the floor of √(JS bits) under which a token carries no colour; `reference` the scores of a given answer.
     """
 
     messages: tuple[Message, ...]
     settings: RunSettings
     prompt_ids: tuple[int, ...]
     lanes: tuple[LaneRun, ...]
+    reference: Reference | None
     first_divergence: int | None
     noise: float
     banner: str
@@ -81,21 +82,46 @@ def run_from_json(text: str | bytes) -> RunReport:
                 f"The file has schema version {fields.get('schema_version')}, expected {SCHEMA_VERSION}.",
                 "Give a run downloaded from this version.",
             )
+        settings = _settings(fields["settings"])
+        lanes = tuple(_lane(lane) for lane in fields["lanes"])
+        expected = ["base", *lane_names(settings.hybrids), "tuned"]
+        if [lane.answer.name for lane in lanes] != expected:
+            raise DataError(f"The file's lanes are not {', '.join(expected)}.", "Upload a run.")
+        if not fields["messages"]:
+            raise DataError("The file holds no question.", "Upload a run.")
         return RunReport(
             schema_version=SCHEMA_VERSION,
             command=str(fields["command"]),
             provenance=Provenance(**{**fields["provenance"], "versions": Versions(**fields["provenance"]["versions"])}),
             messages=tuple(Message(role=m["role"], content=str(m["content"])) for m in fields["messages"]),
-            settings=RunSettings(**fields["settings"]),
+            settings=settings,
             prompt_ids=tuple(int(i) for i in fields["prompt_ids"]),
-            lanes=tuple(_lane(lane) for lane in fields["lanes"]),
+            lanes=lanes,
+            reference=_reference(fields["reference"], expected) if fields["reference"] else None,
             first_divergence=fields["first_divergence"],
             noise=float(fields["noise"]),
             banner=str(fields["banner"]),
             warnings=tuple(str(w) for w in fields["warnings"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArgumentError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"The file is not a Graft run: {type(error).__name__} {error}.", "Upload a run.") from error
+
+
+def _settings(fields: dict[str, Any]) -> RunSettings:
+    return RunSettings(**{**fields, "hybrids": hybrids_from(_lines(fields["hybrids"]))})
+
+
+def _lines(hybrids: list[dict[str, Any]]) -> str:
+    """Hybrids as the text a person could have typed, so that nothing else gets in."""
+    return "\n".join(Hybrid(**{**hybrid, "strength": float(hybrid["strength"])}).text() for hybrid in hybrids)
+
+
+def _reference(fields: dict[str, Any], lanes: list[str]) -> Reference:
+    tokens = tuple(_token(token) for token in fields["tokens"])
+    models = tuple(Likelihood(str(m["name"]), float(m["nats"]), float(m["noise"])) for m in fields["models"])
+    if [model.name for model in models] != lanes:
+        raise DataError("The file's reference answer is not scored under its lanes.", "Upload a run.")
+    return Reference(str(fields["text"]), tokens, models)
 
 
 def _lane(fields: dict[str, Any]) -> LaneRun:

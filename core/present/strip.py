@@ -5,11 +5,13 @@ Turns scores into small JSON; the browser only draws. Knows scores and colours; 
 
 import codecs
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from core.measure.metrics import DEFAULT_COLOUR, METRICS
 from core.measure.tokens import Choice, TokenScore
-from core.present.colour import SPEAKERS, stops
+from core.measure.units import Unit
+from core.present.colour import SPEAKERS, mark_of, speaker_of, stops
 
 HOVER_CHOICES = 5
 
@@ -67,7 +69,7 @@ def scale(metric_name: str = DEFAULT_COLOUR) -> dict[str, Any]:
 
 
 def strip(
-    speaker: str,
+    lane: str,
     title: str,
     tokens: Sequence[TokenScore],
     noise: float,
@@ -81,7 +83,7 @@ def strip(
     """One lane for the token-strip component.
 
     Args:
-        speaker: `base`, `hybrid` or `tuned`; decides the colour of the name.
+        lane: `base`, `tuned`, a hybrid's lane, or `reference` for a text no model wrote; decides colour and mark.
         title: the name shown.
         tokens: the answer's tokens.
         noise: values of the metric below this are no difference.
@@ -91,24 +93,77 @@ def strip(
         note: one line under the text.
         with_details: whether first choices and numbers come along for hovering.
     """
-    colours = SPEAKERS[speaker]
     texts = display_texts([bytes.fromhex(token.bytes) for token in tokens])
-    values = [getattr(token, metric_name) for token in tokens]
+    rows = [[text, _short(getattr(token, metric_name)), token.part] for text, token in zip(texts, tokens, strict=True)]
+    return _lane(
+        lane,
+        title,
+        rows,
+        metric_name,
+        noise,
+        note,
+        details=[_details(token) for token in tokens] if with_details else [],
+        parted=parted,
+        shared="" if lane in ("base", "reference") else shared_words(len(tokens), parted, running),
+        running=running,
+    )
+
+
+def unit_strip(
+    lane: str, title: str, found: Sequence[Unit], metric_name: str, noise: float, mask: Sequence[str], note: str
+) -> dict[str, Any]:
+    """One text for the token-strip component, by tokens, words or sentences.
+
+    Args:
+        lane: `base`, `tuned`, a hybrid's lane, or `reference` for a text no model wrote.
+        title: the name shown.
+        found: the text's units.
+        metric_name: which number colours them.
+        noise: values below this are no difference.
+        mask: parts whose units are coloured; headings always are.
+        note: one line under the text.
+    """
+    shown = (*mask, "format")
+    tokens = []
+    for unit in found:
+        value = unit.values[metric_name] if unit.part in shown else None
+        tokens.append([unit.text, _short(value), unit.part])
+    return _lane(lane, title, tokens, metric_name, noise, note)
+
+
+def _lane(
+    lane: str, title: str, tokens: list[list[Any]], metric_name: str, noise: float, note: str, **more: Any
+) -> dict[str, Any]:
+    """What the component draws; `reference` is a text no model wrote, its title has the colour of text."""
+    plain = lane == "reference"
     return {
-        "speaker": speaker,
+        "mark": "○" if plain else mark_of(lane),
         "title": title,
-        "colour": {"light": colours.light, "dark": colours.dark},
+        "colour": None if plain else asdict(SPEAKERS[speaker_of(lane)]),
         "scale": scale(metric_name),
         "noise": noise,
-        "tokens": [
-            [text, None if value is None else float(f"{value:.4g}"), token.part]
-            for text, value, token in zip(texts, values, tokens, strict=True)
-        ],
-        "details": [_details(token) for token in tokens] if with_details else [],
-        "parted": parted,
-        "running": running,
+        "tokens": tokens,
         "note": note,
+        "details": [],
+        "parted": None,
+        "shared": "",
+        "running": False,
+        **more,
     }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def shared_words(n_tokens: int, parted: int | None, running: bool) -> str:
+    """How far an answer is the base model's too; nothing where it parts at once or has not begun."""
+    if parted is None:
+        words = "So far as in the base model's answer." if running else "The same as the base model's answer."
+        return words if n_tokens else ""
+    if parted == 0:
+        return "Differs from the first token on."
+    return f"{parted} {'token' if parted == 1 else 'tokens'} as in the base model's answer."
 
 
 def _details(token: TokenScore) -> list[Any] | None:

@@ -4,7 +4,8 @@ Knows reports; computes nothing but rounding.
 """
 
 from core.measure.metrics import DEFAULT_FIGURE, METRICS
-from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport
+from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport, SweepReport, WhyReport
+from core.train.preview import Preview
 
 
 def two_digits(value: float | None) -> str:
@@ -66,9 +67,59 @@ def ask_text(report: AskReport) -> str:
     return "\n\n".join([*blocks, words, *(f"Warning: {warning}" for warning in report.warnings)])
 
 
+def why_text(report: WhyReport) -> str:
+    """The token, first choices, terms and layers."""
+    why = report.why
+    terms = why.terms
+    written = [f"{name}'s choice no. {rank}, log p {two_digits(logp)}" for name, (rank, logp) in why.written.items()]
+    lines = [
+        f"Token {why.pos} {why.token_text!r}: KL(tuned‖base) {two_digits(terms.kl)} nats; {'; '.join(written)}.",
+        *(
+            f"{name} would write: " + ", ".join(f"{c.text!r} {two_digits(c.logp)}" for c in choices[:5])
+            for name, choices in why.choices.items()
+        ),
+        "gained: " + ", ".join(f"{t.text!r} {two_digits(t.term)}" for t in terms.gained[:5]),
+        "lost: " + ", ".join(f"{t.text!r} {two_digits(t.term)}" for t in terms.lost[:5]),
+        f"Ending the turn: {two_digits(terms.end_base)} under base, {two_digits(terms.end_tuned)} under tuned.",
+    ]
+    if report.effects is not None:
+        lines.append(f"{'layer':>5}  {'alone':>8}  {'without':>8}  slope attn, mlp")
+        pairs = zip(report.effects.alone.results, report.effects.without.results, why.attribution, strict=True)
+        for layer, (alone, without, slope) in enumerate(pairs):
+            lines.append(
+                f"{layer:>5}  {two_digits(alone.recovery):>8}  {two_digits(without.recovery):>8}  "
+                f"{two_digits(slope[0])}, {two_digits(slope[1])}"
+            )
+    return "\n".join(lines)
+
+
+def sweep_text(report: SweepReport) -> str:
+    """K(∅), then one line a plan."""
+    lines = [
+        f"Text of: {report.answer_from}. Mask: {report.mask}. {report.direction}.",
+        f"K(∅) {two_digits(report.k_base)} ± {two_digits(report.k_noise)} nats a token.",
+    ]
+    if all(plan.recovery is None for plan in report.plans):
+        lines.append("There is no difference to recover.")
+    lines += [
+        f"{plan.name:<24}  recovery {two_digits(plan.recovery):>8}  logit difference "
+        f"{two_digits(plan.logit_difference_recovery):>8}"
+        for plan in report.plans
+    ]
+    lines.append(
+        f"{report.layer_rows_total:,} rows of layers, {two_digits(report.forwards_equivalent)} forward passes' worth, "
+        f"{two_digits(report.seconds)} s."
+    )
+    return "\n".join([*lines, *(f"Warning: {warning}" for warning in report.warnings)])
+
+
 def finetune_text(report: FinetuneReport) -> str:
-    """What was trained and what became of the held-out loss."""
+    """What was trained and what became of the held-out loss; or what would be."""
+    if report.preview is not None:
+        return _preview_text(report.preview)
     result = report.result
+    if result is None:
+        return "Nothing was trained."
     lines = [
         f"Adapter in {result.out} (SHA-256 {result.adapter_sha256[:12]}…), {result.steps} steps, "
         f"{result.seconds / 60:.0f} min."
@@ -77,3 +128,20 @@ def finetune_text(report: FinetuneReport) -> str:
         before = result.heldout_before.get(name)
         lines.append(f"  {name}: {two_digits(before)} → {two_digits(after)} nats a token")
     return "\n".join(lines)
+
+
+def _preview_text(preview: Preview) -> str:
+    blocks = [
+        f"== {row.row_id}: {row.n_prompt} tokens of prompt, {row.n_trained} trained (between ⟦ and ⟧)\n"
+        f"{row.prompt}⟦{row.trained}⟧"
+        for row in preview.rows
+    ]
+    sets = ", ".join(f"{name} ({rows} rows)" for name, rows in preview.heldout.items()) or "none"
+    return "\n\n".join(
+        [
+            *blocks,
+            f"{preview.n_rows:,} rows and {preview.n_tokens:,} tokens an epoch, {preview.n_steps:,} updates; held out: "
+            f"{sets}.\nAbout {preview.seconds / 60:.0f} min at {preview.tokens_per_second:.0f} tokens/s as timed just "
+            "now, without held-out scores. Nothing was written.",
+        ]
+    )

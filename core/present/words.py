@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from core.generate.record import LaneAnswer
 from core.measure.answers import first_divergence
+from core.measure.diff import Diff
 from core.measure.tokens import TokenScore
 from core.present.strip import display_texts
 
@@ -89,6 +90,20 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
 
 def _without_end(answer: LaneAnswer) -> list[int]:
     return [i for i, part in zip(answer.ids, answer.parts, strict=True) if part != "end"]
+
+
+def concentration_words(found: Diff) -> str:
+    """Where on a text the two models differ, in one or two sentences."""
+    kl, top = found.summary["kl_tuned_base"], found.concentration.top_10pct
+    if kl.n == 0 or kl.mean is None:
+        return "There is no token in this part of the text."
+    if top is None or (kl.noise is not None and kl.mean <= kl.noise):
+        return f"Over these {kl.n} tokens the two models do not differ beyond numerical noise."
+    agree = found.choices.agreement or 0.0
+    return (
+        f"On {agree * 100:.0f} % of the {kl.n} tokens both models would have written the same next token. A tenth of "
+        f"the tokens holds {top * 100:.0f} % of all divergence."
+    )
 
 
 LIMITS = (

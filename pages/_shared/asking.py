@@ -3,34 +3,26 @@
 Knows widgets; what is asked is put to the worker by the page.
 """
 
-from dataclasses import dataclass, replace
-
 import streamlit as st
 
 from core.errors import GraftError
 from core.generate.worker import MAX_NEW_TOKENS
 from core.pair.prompts import Message
-from core.present.colour import SPEAKER_WORDS
 from core.present.examples import examples
+from core.present.hybrids import Hybrid, lane_word
 from core.present.permalink import from_query, to_query
 from core.present.runs import RunReport, RunSettings
 from pages._shared.frame import show_error
-from pages._shared.mixer import Mix
+from pages._shared.history import show_latest
+from pages._shared.mixer import current_hybrids, use_hybrids
 
 N_CHIPS = 8
 _NEW = "a new question"
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What was asked with this press of Run."""
-
-    messages: tuple[Message, ...]
-    settings: RunSettings
-
-
-def read_link() -> None:
+def read_link(n_layers: int) -> None:
     """Takes settings and question from the page's address, once a session."""
+    current_hybrids(n_layers)
     if st.session_state.get("link_read"):
         return
     st.session_state["link_read"] = True
@@ -39,10 +31,11 @@ def read_link() -> None:
     except GraftError as error:
         show_error(error)
         return
-    for name in ("layers", "part", "strength", "direction", "temperature", "top_p", "seed", "max_new_tokens", "raw"):
+    for name in ("temperature", "top_p", "seed", "max_new_tokens", "raw"):
         if name in st.query_params:
             st.session_state[name] = getattr(settings, name)
-            st.session_state["preset"] = None if name == "layers" else st.session_state.get("preset", "upper")
+    if "hybrids" in st.query_params:
+        use_hybrids(settings.hybrids)
     if question:
         st.session_state["question"] = question
 
@@ -60,7 +53,7 @@ def draw_question(simple: bool, earlier: RunReport | None) -> tuple[bool, str]:
         left.text_area(
             "Question", key="question", placeholder="Ask a medical question …", height=68, label_visibility="collapsed"
         )
-        pressed = right.form_submit_button("Run", type="primary", width="stretch")
+        pressed = right.form_submit_button("Run", type="primary", width="stretch", on_click=show_latest)
     labels = [example.label for example in examples()]
     with st.container(horizontal=True, vertical_alignment="center"):
         _chips("Examples", labels[:N_CHIPS], "example")
@@ -81,11 +74,18 @@ def _draw_options(earlier: RunReport | None) -> None:
     st.selectbox(
         "Ask",
         [_NEW, *answers],
-        format_func=lambda name: name if name == _NEW else f"a follow-up to the answer of {SPEAKER_WORDS[name]}",
+        format_func=lambda name: name if earlier is None or name == _NEW else _follow_up(name, earlier),
         key="follow_up",
         help="A follow-up shows all models the same conversation, with this answer as the assistant's turn.",
     )
     st.text_area("System prompt", key="system", placeholder="the template's own", height=68)
+    st.text_area(
+        "Reference answer",
+        key="reference",
+        placeholder="none",
+        height=68,
+        help="An answer you trust. Shows how likely each model finds it, token by token.",
+    )
     st.toggle("Raw text", key="raw", help="No chat template: the models continue the text as it stands.")
     st.number_input("Longest answer, tokens", 1, MAX_NEW_TOKENS, key="max_new_tokens")
     st.slider("Temperature", 0.0, 2.0, step=0.1, key="temperature", help="0 always takes the likeliest token.")
@@ -93,20 +93,22 @@ def _draw_options(earlier: RunReport | None) -> None:
     st.number_input("Seed", 0, 2**31 - 1, key="seed")
 
 
-def settings_of(mix: Mix) -> RunSettings:
+def _follow_up(lane: str, earlier: RunReport) -> str:
+    return f"a follow-up to the answer of {lane_word(lane, earlier.settings.hybrids)}"
+
+
+def settings_of(hybrids: tuple[Hybrid, ...]) -> RunSettings:
     """Settings from the mixer and the options, wherever they were last set."""
     state = st.session_state
     return RunSettings(
         system=state["system"].strip() or None,
         raw=state["raw"],
-        layers=mix.layers,
-        part=mix.part,
-        strength=mix.strength,
-        direction=mix.direction,
+        hybrids=hybrids,
         temperature=state["temperature"],
         top_p=state["top_p"],
         seed=state["seed"],
         max_new_tokens=state["max_new_tokens"],
+        reference=state["reference"].strip() or None,
     )
 
 
@@ -124,7 +126,7 @@ def draw_link(settings: RunSettings, question: str) -> None:
     """A link with these settings, and with the question if the person ticks it."""
     with_question = st.checkbox("with the question", help="Links end up in logs and histories.")
     try:
-        query = to_query(replace(settings, system=None), question if with_question else "")
+        query = to_query(settings, question if with_question else "")
     except GraftError as error:
         show_error(error)
         return

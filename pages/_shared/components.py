@@ -1,17 +1,24 @@
-"""The two browser components: the token strip and the layer row.
+"""The browser components: the token strip, the layer row, two texts word by word.
 
 JSON in, small events out. Knows the browser's side; knows no models.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from core.present.colour import SPEAKERS
+from core.present.colour import SPEAKERS, mark_of, speaker_of
+from core.present.worddiff import Stretch
 
 _HERE = Path(__file__).parent
+
+
+def script(name: str) -> str:
+    """A component's script, after what all of them share."""
+    return (_HERE / "theme.js").read_text() + (_HERE / name).read_text()
 
 
 def _nothing() -> None:
@@ -22,7 +29,7 @@ _token_strip = st.components.v2.component(
     "graft_token_strip",
     html="<div class='lanes'></div>",
     css=(_HERE / "token_strip.css").read_text(),
-    js=(_HERE / "token_strip.js").read_text(),
+    js=script("token_strip.js"),
 )
 _layer_row = st.components.v2.component(
     "graft_layer_row",
@@ -30,6 +37,28 @@ _layer_row = st.components.v2.component(
     css=(_HERE / "layer_row.css").read_text(),
     js=(_HERE / "layer_row.js").read_text(),
 )
+
+
+_word_diff = st.components.v2.component(
+    "graft_word_diff",
+    html="<div class='pair'></div>",
+    css=(_HERE / "word_diff.css").read_text(),
+    js=script("word_diff.js"),
+)
+
+
+def word_sides(sides: Sequence[tuple[str, str, Sequence[Stretch]]], key: str) -> None:
+    """Two texts side by side, each as (lane, title, stretches); what one has alone is marked."""
+    data = [
+        {
+            "mark": mark_of(lane),
+            "title": title,
+            "colour": asdict(SPEAKERS[speaker_of(lane)]),
+            "stretches": [[stretch.text, stretch.shared] for stretch in stretches],
+        }
+        for lane, title, stretches in sides
+    ]
+    _word_diff(key=key, data={"sides": data})
 
 
 def token_lanes(lanes: Sequence[dict[str, Any]], key: str) -> tuple[int, int] | None:

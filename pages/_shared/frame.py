@@ -3,6 +3,8 @@
 Knows what all pages share; knows nothing of any one page.
 """
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from core.errors import GraftError
@@ -10,11 +12,12 @@ from core.generate.worker import Worker
 from core.pair.fetch import is_ready
 from pages._shared.resources import browser_session, chosen, fetching, start_fetch, worker_of
 
-MENU = {"Ask": "app.py", "About": "pages/about.py"}
+MENU = {"Ask": "app.py", "Divergence": "pages/divergence.py", "About": "pages/about.py"}
 # What a person has typed or set on the Ask page, and what it is at first; survives other pages and the simple view.
 KEPT: dict[str, object] = {
     "simple": False, "question": "", "part": "both", "strength": 1.0, "direction": "tuned-into-base", "system": "",
-    "raw": False, "max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 0, "layers": None, "preset": "upper",
+    "raw": False, "max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 0, "layers": None, "preset": None,
+    "reference": "", "hybrid_at": 0, "hybrid_name": "", "sets_text": "", "save_as": "",
 }  # fmt: skip
 DISCLAIMER = "Research tool, not medical advice. Do not enter personal data."
 
@@ -30,6 +33,9 @@ def open_page(name: str) -> None:
     _keep()
     if name != "Ask" and (run := st.session_state.get("run")) is not None:
         run.stop()
+    for asked in st.session_state.get("tasks", {}).values():
+        if asked.page != name:
+            asked.task.close()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("#### Graft", width="content")
         for label, target in MENU.items():
@@ -67,12 +73,19 @@ def _auth_configured() -> bool:
         return False
 
 
-def open_worker() -> Worker:
-    """The chosen pair's worker, loaded now if need be; stops the page where the pair cannot be used."""
+def open_worker(meanwhile: Callable[[], None] | None = None) -> Worker:
+    """The chosen pair's worker, loaded now if need be; stops the page where the pair cannot be used.
+
+    Args:
+        meanwhile: draws what can be seen without the pair, where it is not on this machine yet.
+    """
     try:
         choice = chosen()
         if not is_ready(choice.spec):
             _offer_fetch()
+            if meanwhile is not None:
+                meanwhile()
+            footer()
             st.stop()
         waiting = st.empty()
         with waiting, st.spinner(f"Loading {choice.spec.title} (a few seconds) …", show_time=True):
@@ -81,6 +94,7 @@ def open_worker() -> Worker:
         return worker
     except GraftError as error:
         show_error(error)
+        footer()
         st.stop()
 
 

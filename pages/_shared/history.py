@@ -5,6 +5,7 @@ Knows finished runs; starts none.
 
 import csv
 import io
+from functools import partial
 
 import streamlit as st
 
@@ -26,14 +27,26 @@ def remember(report: RunReport) -> None:
         del runs[:-KEEP]
 
 
+def show_latest() -> None:
+    """Goes back to the latest run, as a new question does; a callback.
+
+    A fresh widget, not a new value for the old one: the browser does not take a value for what is in a closed popover,
+    and would send the old one back.
+    """
+    st.session_state["history_round"] = st.session_state.get("history_round", 0) + 1
+
+
 def draw_history() -> tuple[RunReport | None, RunReport | None]:
     """Lets the person choose an earlier run to look at, and one to compare it with; None for the latest and none."""
     with st.popover("Runs", type="tertiary"):
         st.caption("Kept in this browser session only. Nothing is stored on the server.")
-        _draw_upload()
+        uploaded = _draw_upload()
+        key = f"shown-{st.session_state.get('history_round', 0)}"
         runs: list[RunReport] = st.session_state.get("history", [])
         names = {_name(number, run): run for number, run in enumerate(runs, start=1)}
-        shown = st.selectbox("Show", [LATEST, *reversed(names)], key="shown")
+        if uploaded is not None:
+            st.session_state[key] = next(name for name, run in names.items() if run is uploaded)
+        shown = st.selectbox("Show", [LATEST, *reversed(names)], key=key)
         other = st.selectbox("Compare with", ["nothing", *reversed(names)], key="compared")
     return names.get(shown), names.get(other)
 
@@ -41,28 +54,42 @@ def draw_history() -> tuple[RunReport | None, RunReport | None]:
 def _name(number: int, run: RunReport) -> str:
     question = run.messages[-1]["content"]
     short = question if len(question) <= 48 else question[:47] + "…"
-    return f"{number} · {short} · layers {run.settings.layers}"
+    return f"{number} · {short} · {made_of(run)}"
 
 
-def _draw_upload() -> None:
+def made_of(run: RunReport) -> str:
+    """What a run's hybrids are made of, in short."""
+    return " | ".join(hybrid.described() for hybrid in run.settings.hybrids)
+
+
+def _draw_upload() -> RunReport | None:
+    """The run just uploaded; None at any other time."""
     uploaded = st.file_uploader("A run downloaded here before", type="json", key="upload")
     if uploaded is None or st.session_state.get("uploaded_id") == uploaded.file_id:
-        return
+        return None
     st.session_state["uploaded_id"] = uploaded.file_id
     try:
-        remember(run_from_json(uploaded.getvalue()))
-        st.success("Added to the runs of this session.")
+        report = run_from_json(uploaded.getvalue())
     except GraftError as error:
         show_error(error)
+        return None
+    remember(report)
+    st.success("Added to the runs of this session, and shown.")
+    return report
 
 
 def draw_downloads(report: RunReport) -> None:
     """The run as JSON (complete, can be uploaded again) and as CSV (one line a token)."""
+    name = f"graft-{report.provenance.pair or 'run'}".replace(" ", "-")
+    as_json, as_csv = partial(to_json, report), partial(_as_csv, report)
+    st.download_button("Download: run", as_json, f"{name}.json", "application/json", on_click="ignore")
+    st.download_button("Download: table", as_csv, f"{name}-tokens.csv", "text/csv", on_click="ignore")
+
+
+def _as_csv(report: RunReport) -> str:
     table = io.StringIO()
     rows = run_rows(report)
     writer = csv.DictWriter(table, fieldnames=list(rows[0]) if rows else ["lane"])
     writer.writeheader()
     writer.writerows(rows)
-    name = f"graft-{report.provenance.pair or 'run'}".replace(" ", "-")
-    st.download_button("Download: run", to_json(report), f"{name}.json", "application/json", on_click="ignore")
-    st.download_button("Download: table", table.getvalue(), f"{name}-tokens.csv", "text/csv", on_click="ignore")
+    return table.getvalue()

@@ -2,12 +2,12 @@
 // What is on comes from Python; changes go back as a list of layer numbers.
 
 export default function (component) {
-  const { parentElement, data, setStateValue } = component;
+  const { parentElement, data, setTriggerValue } = component;
   const row = parentElement.querySelector(".layers");
   const state = (row.graft ??= { active: 0, painting: null });
   state.chosen = new Set(data.layers);
   row.style.setProperty("--on", data.colour);
-  const send = () => setStateValue("layers", [...state.chosen].sort((a, b) => a - b));
+  const send = () => setTriggerValue("layers", [...state.chosen].sort((a, b) => a - b));
 
   const set = (layer, on) => {
     if (on) state.chosen.add(layer);

@@ -1,16 +1,8 @@
 // The fixed scale and the marks of the token strip, in words.
-function dark(root) {
-  const probe = document.createElement("span");
-  probe.style.color = "var(--st-background-color, #ffffff)";
-  root.appendChild(probe);
-  const [r, g, b] = getComputedStyle(probe).color.match(/\d+(\.\d+)?/g).map(Number);
-  probe.remove();
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b < 128;
-}
 
 export default function ({ parentElement, data }) {
   const root = parentElement.querySelector(".legend");
-  const colours = data[dark(root) ? "dark" : "light"];
+  const colours = data[isDark(root) ? "dark" : "light"];
   const item = (className, text) => {
     const span = document.createElement("span");
     const mark = document.createElement("span");
@@ -23,7 +15,11 @@ export default function ({ parentElement, data }) {
   const strip = document.createElement("span");
   strip.className = "bar";
   strip.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
-  bar.append(`${data.domain[0]} · the same`, strip, `${data.domain[1]} · as far apart as can be`);
+  const [low, high] = data.domain.map((end) => Number(end.toPrecision(2)));
+  const unit = data.unit === "1" ? "" : ` ${data.unit}`;
+  if (data.signed) bar.append(`≤ ${low}${unit} · rarer`, strip, `≥ ${high}${unit} · likelier`);
+  else if (high === 1) bar.append(`${low} · the same`, strip, `${high} · as far apart as can be`);
+  else bar.append(`${low}`, strip, `≥ ${high}${unit}`);
   bar.title = `${data.label}: ${data.plain}. Fixed scale, the same for every text.`;
   root.replaceChildren(
     bar,

@@ -4,19 +4,21 @@ from pathlib import Path
 
 import streamlit as st
 
+from core.measure.metrics import DEFAULT_COLOUR, METRICS
 from core.present.strip import scale
 from core.present.texts import two_digits
+from pages._shared.components import script
 
 _HERE = Path(__file__).parent
 _legend = st.components.v2.component(
     "graft_legend",
     html="<div class='legend' data-testid='legend'></div>",
     css=(_HERE / "legend.css").read_text(),
-    js=(_HERE / "legend.js").read_text(),
+    js=script("legend.js"),
 )
 
 
-def draw_legend(noise: float | None) -> None:
+def draw_legend(noise: float | None, metric: str = DEFAULT_COLOUR) -> None:
     """What colours, underlines and hatching mean."""
     words = "below numerical noise" if noise is None else f"below numerical noise ({two_digits(noise)})"
-    _legend(key="legend", data={**scale(), "noise": words})
+    _legend(key="legend", data={**scale(metric), "noise": words, "signed": METRICS[metric].signed})

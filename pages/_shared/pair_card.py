@@ -50,6 +50,8 @@ def _draw_details(worker: Worker) -> None:
 
 def _choose() -> None:
     st.session_state["pair_name"] = st.session_state["pair_choice"]
+    st.session_state.pop("hybrids", None)  # another model has other layers
+    st.session_state.pop("tasks", None)
     st.session_state.pop("run", None)
 
 

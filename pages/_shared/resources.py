@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from core.errors import ArgumentError, GraftError
-from core.generate.worker import Request, Worker
+from core.generate.requests import Request
+from core.generate.worker import Worker
 from core.measure.noise import noise_of
 from core.pair.fetch import fetch
 from core.pair.home import ASSETS
@@ -48,9 +49,9 @@ class Session:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     requests: list[Request] = field(default_factory=list)
 
-    def add(self, request: Request) -> None:
-        """Takes on a request; those that have ended are let go."""
-        self.requests = [*(known for known in self.requests if not known.ended), request]
+    def add(self, *requests: Request) -> None:
+        """Takes on requests; those that have ended are let go."""
+        self.requests = [*(known for known in self.requests if not known.ended), *requests]
 
     def close(self) -> None:
         """Removes every row this session has in the worker."""

@@ -5,23 +5,6 @@ function channels(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }
 
-function luminance(rgb) {
-  const [r, g, b] = rgb.map((v) => {
-    const c = v / 255;
-    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-
-function isDark(root) {
-  const probe = document.createElement("span");
-  probe.style.color = "var(--st-background-color, #ffffff)";
-  root.appendChild(probe);
-  const rgb = getComputedStyle(probe).color.match(/\d+(\.\d+)?/g).slice(0, 3).map(Number);
-  probe.remove();
-  return luminance(rgb) < 0.3;
-}
-
 function colourOf(value, scale, theme) {
   const colours = scale[theme];
   const [low, high] = scale.domain;
@@ -182,11 +165,18 @@ function build(root) {
   const answerText = element("div", "text");
   state.panels = { reasoning, reasoningTitle, reasoningText, answerTitle, answerText };
   state.empty = element("div", "empty");
+  state.shared = element("div", "shared-note");
   state.note = element("div", "note");
   state.card = element("div", "card");
   state.card.hidden = true;
-  root.replaceChildren(head, state.empty, reasoning, answerTitle, answerText, state.note, state.card);
+  root.replaceChildren(head, state.shared, state.empty, reasoning, answerTitle, answerText, state.note, state.card);
   return state;
+}
+
+// −1: as in base's answer so far; 0: the first token that differs; 1: after it, or not compared.
+function sharing(data, index) {
+  if (!data.shared) return 1;
+  return data.parted === null ? -1 : Math.sign(index - data.parted);
 }
 
 function drawLane(root, data, theme, pick) {
@@ -196,16 +186,20 @@ function drawLane(root, data, theme, pick) {
   state.pick = pick;
   root.dataset.theme = theme;
   root.dataset.running = data.running ? "yes" : "no";
-  state.dot.style.color = data.colour[theme];
+  const colour = data.colour ? data.colour[theme] : "var(--st-text-color)";
+  state.dot.style.color = colour;
   state.title.textContent = data.title;
-  state.title.style.color = data.colour[theme];
+  state.title.style.color = colour;
+  state.dot.textContent = data.mark;
+  state.shared.textContent = data.shared;
+  state.shared.hidden = data.colour === null;
   state.note.textContent = data.note;
   state.empty.textContent = data.tokens.length ? "" : data.running ? "Waiting for the first token …" : "No text.";
-  root.style.setProperty("--speaker", data.colour[theme]);
+  root.style.setProperty("--speaker", colour);
 
   while (state.spans.length > data.tokens.length) state.spans.pop().remove();
   data.tokens.forEach(([text, value, part], index) => {
-    const print = `${text}|${value}|${part}|${theme}|${data.noise}|${data.scale.label}|${index === data.parted}`;
+    const print = `${text}|${value}|${part}|${theme}|${data.noise}|${data.scale.label}|${sharing(data, index)}`;
     if (state.drawn[index] === print && state.spans[index]) return;
     if (!state.spans[index]) state.spans[index] = makeToken(state, index);
     const span = state.spans[index];
@@ -216,6 +210,7 @@ function drawLane(root, data, theme, pick) {
     span.setAttribute("aria-label", `${text}${value === null ? "" : `, ${value.toPrecision(2)}`}`);
     span.classList.toggle("joined", text === "");
     span.classList.toggle("parted", index === data.parted);
+    span.classList.toggle("shared", sharing(data, index) < 0);
     span.title = index === data.parted ? "From here on the answer differs from the base model's" : "";
     paint(ink, value, data, theme);
     state.drawn[index] = print;

@@ -3,30 +3,38 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import ArgumentError, DataError
+from core.errors import ArgumentError, DataError, TooLongError
 from core.generate.worker import Worker
 from core.pair.pair import Pair
 from core.pair.prompts import Message
+from core.present.hybrids import MAX_NAME, Hybrid, hybrids_from
 from core.present.live import start
 from core.present.permalink import from_query, to_query
 from core.present.reports import to_json
 from core.present.runs import MAX_BYTES, RunReport, RunSettings, run_from_json
 from core.present.tables import run_rows
 
+SETTINGS = RunSettings(
+    hybrids=(Hybrid(layers="1"), Hybrid("Lower half", "0-1", "mlp", 0.5)),
+    max_new_tokens=12,
+    reference="A disease of the airways.",
+)
+
 
 @pytest.fixture(scope="module")
 def report(pair: Pair) -> Iterator[RunReport]:
     worker = Worker(pair)
-    run = start(
-        worker, (Message(role="user", content="What is asthma?"),), RunSettings(layers="1", max_new_tokens=12), ""
-    )
-    assert run.request.wait(30)
+    run = start(worker, (Message(role="user", content="What is asthma?"),), SETTINGS, "")
+    assert all(request.wait(30) for request in run.requests)
     yield run.report()
     worker.shutdown()
 
@@ -50,6 +58,11 @@ def test_every_token_of_a_run_is_scored(report: RunReport) -> None:
         (lambda d: d["lanes"][0]["tokens"][0].update(bytes="zz"), "not a Graft run"),
         (lambda d: d["lanes"][0]["tokens"][0].update(surprise=1), "not a Graft run"),
         (lambda d: d.update(messages=[{"role": "user"}]), "not a Graft run"),
+        (lambda d: d.update(messages=[]), "no question"),
+        (lambda d: d["settings"].update(hybrids=[{"layers": 20}]), "not a Graft run"),
+        (lambda d: d["settings"]["hybrids"].pop(), "lanes are not base, hybrid, tuned"),
+        (lambda d: d["lanes"].pop(0), "lanes are not"),
+        (lambda d: d["reference"]["models"].pop(), "not scored under its lanes"),
     ],
 )
 def test_a_damaged_file_is_refused(report: RunReport, change, words: str) -> None:  # type: ignore[no-untyped-def]
@@ -81,13 +94,18 @@ def test_the_table_has_one_row_a_token(report: RunReport) -> None:
     assert [float(row["kl_tuned_base"]) for row in read] == [row["kl_tuned_base"] for row in rows]
 
 
-_settings = st.builds(
-    RunSettings,
-    raw=st.booleans(),
+_hybrid = st.builds(
+    Hybrid,
+    name=st.text(st.characters(exclude_characters=":;/", exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_NAME),
     layers=st.sampled_from(["none", "all", "3,7,20-22"]),
     part=st.sampled_from(["attn", "mlp", "both"]),
     strength=st.floats(0, 4),
     direction=st.sampled_from(["tuned-into-base", "base-into-tuned"]),
+)
+_settings = st.builds(
+    RunSettings,
+    raw=st.booleans(),
+    hybrids=st.lists(_hybrid, min_size=1, max_size=3, unique_by=lambda hybrid: hybrid.name).map(tuple),
     temperature=st.floats(0, 2),
     seed=st.integers(0, 2**31 - 1),
     max_new_tokens=st.integers(1, 2048),
@@ -97,15 +115,17 @@ _settings = st.builds(
 @given(_settings, st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 @settings(deadline=None)
 def test_links_bring_back_what_they_took(chosen: RunSettings, question: str) -> None:
-    from urllib.parse import parse_qsl
-
     query = to_query(chosen, question)
     assert from_query(dict(parse_qsl(query, keep_blank_values=True))) == (chosen, question)
 
 
 def test_a_link_never_carries_the_system_prompt_nor_an_unticked_question() -> None:
-    assert "secret" not in to_query(RunSettings(system="secret", layers="1"))
-    assert to_query(RunSettings()) == ""
+    assert "secret" not in to_query(RunSettings(system="secret", reference="secret", hybrids=(Hybrid(layers="1"),)))
+
+
+def test_a_link_says_none_where_no_layer_was_grafted() -> None:
+    """The page starts with the upper third; a link must not leave it at that."""
+    assert from_query(dict(parse_qsl(to_query(RunSettings()))))[0].hybrids == (Hybrid(layers="none"),)
 
 
 def test_a_question_too_long_for_a_link() -> None:
@@ -120,10 +140,60 @@ def test_a_question_too_long_for_a_link() -> None:
         ("top_p", "0"),
         ("seed", "-1"),
         ("max_new_tokens", "0"),
-        ("part", "x"),
-        ("strength", "nan"),
+        ("hybrids", "a: 1 / x"),
+        ("hybrids", "a: 1 / nan"),
+        ("hybrids", "a: 1; b: 1; c: 1; d: 1"),
     ],
 )
 def test_a_link_cannot_set_what_the_page_could_not(name: str, value: str) -> None:
     with pytest.raises(ArgumentError):
         from_query({name: value})
+
+
+def test_the_reference_answer_is_scored_under_every_lane(report: RunReport) -> None:
+    assert report.reference is not None
+    assert [model.name for model in report.reference.models] == [lane.answer.name for lane in report.lanes]
+    by_name = {model.name: model.nats for model in report.reference.models}
+    for name, field in (("base", "logp_base"), ("tuned", "logp_tuned")):
+        own = [-getattr(token, field) for token in report.reference.tokens]
+        assert by_name[name] == pytest.approx(sum(own) / len(own), abs=1e-6)
+    assert by_name["hybrid"] not in (by_name["base"], by_name["tuned"])
+
+
+def test_the_command_of_a_run_names_every_hybrid(report: RunReport) -> None:
+    words = shlex.split(report.command)
+    given = [words[k + 1] for k, word in enumerate(words) if word == "--lane"]
+    assert hybrids_from("\n".join(given)) == SETTINGS.hybrids
+
+
+def test_asking_again_decodes_only_what_changed(pair: Pair) -> None:
+    worker = Worker(pair)
+    question = (Message(role="user", content="What is asthma?"),)
+    first = start(worker, question, SETTINGS, "")
+    assert all(request.wait(30) for request in first.requests)
+    renamed, new = replace(SETTINGS.hybrids[0], name="Other"), Hybrid("New", "0")
+    second = start(worker, question, replace(SETTINGS, hybrids=(new, renamed)), "", previous=first)
+    assert all(request.wait(30) for request in second.requests)
+    assert [record.lane.name for record in second.request.records] == ["hybrid"]
+    assert second.records["hybrid-2"].ids == first.records["hybrid"].ids
+    assert list(second.records) == ["base", "hybrid", "hybrid-2", "tuned"]
+    third = start(worker, question, replace(second.settings, reference=None), "", previous=second)
+    assert third.request is None
+    assert not third.running
+    assert third.report().lanes == second.report().lanes
+    fourth = start(worker, question, third.settings, "", previous=third)
+    assert fourth.request is not None
+    assert len(fourth.request.records) == 4  # the very same again is written again
+    fourth.stop()
+    alone = start(worker, question, replace(SETTINGS, hybrids=(new,)), "")
+    assert alone.request.wait(30)
+    assert alone.records["hybrid"].ids == second.records["hybrid"].ids
+    worker.shutdown()
+
+
+def test_a_reference_answer_beyond_the_context_is_refused_before_anything_runs(pair: Pair) -> None:
+    worker = Worker(pair)
+    with pytest.raises(TooLongError, match="reference"):
+        start(worker, (Message(role="user", content="What?"),), RunSettings(reference="word " * 3000), "")
+    assert worker.n_rows() == 0
+    worker.shutdown()

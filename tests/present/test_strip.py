@@ -87,7 +87,7 @@ class TestStrip:
     def test_tokens_are_text_value_and_part(self) -> None:
         lane = strip("tuned", "Fine-tuned", [_scored(" pain", 0.25), token("\n\n", "format")], noise=1e-4)
         assert lane["tokens"] == [[" pain", 0.25, "answer"], ["\n\n", None, "format"]]
-        assert (lane["speaker"], lane["title"], lane["noise"]) == ("tuned", "Fine-tuned", 1e-4)
+        assert (lane["mark"], lane["title"], lane["noise"]) == ("●", "Fine-tuned", 1e-4)
         assert lane["colour"] == {"light": "#BF5000", "dark": "#F28E4B"}
         assert (lane["parted"], lane["running"], lane["note"]) == (None, False, "")
 

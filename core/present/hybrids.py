@@ -1,0 +1,159 @@
+"""A hybrid as a person sets it up and names it, and as one line of text.
+
+The text is what links, saved sets and the command line carry: `NAME: 20-29 / mlp / 0.5 / base-into-tuned`, with
+part, strength and direction left out where they are the usual ones. Knows the layer grammar; knows no model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.errors import ArgumentError, GraftError
+from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, hybrid_gates, parse_layers
+from core.present.colour import SPEAKER_WORDS
+
+MAX_HYBRIDS = 3
+MAX_NAME = 24
+_RESERVED = ":;/"
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """One hybrid.
+
+    Attributes:
+        name: what the person calls it.
+        layers, part, strength: in the layer grammar of the command line.
+        direction: `tuned-into-base`, or `base-into-tuned` where the chosen layers are the base's.
+    """
+
+    name: str = "Hybrid"
+    layers: str = "none"
+    part: str = "both"
+    strength: float = 1.0
+    direction: str = "tuned-into-base"
+
+    def gates(self, n_layers: int) -> Gates:
+        """Its gates, one row.
+
+        Raises:
+            ArgumentError: a layer does not exist, or a setting is out of range.
+        """
+        return hybrid_gates(n_layers, self.layers, self.part, self.strength, self.direction)
+
+    def normal(self, n_layers: int) -> "Hybrid":
+        """The same hybrid with its layers in their shortest form.
+
+        Raises:
+            ArgumentError: a layer does not exist.
+        """
+        return replace(self, layers=format_layers(parse_layers(self.layers, n_layers), n_layers))
+
+    def same_model(self, other: "Hybrid") -> bool:
+        """Whether it is the same model under whatever name."""
+        mine, theirs = ((h.layers, h.part, h.strength, h.direction) for h in (self, other))
+        return mine == theirs
+
+    def text(self) -> str:
+        """As one line; `hybrid_from` reads it back."""
+        words = [self.layers]
+        if self.part != "both":
+            words.append(self.part)
+        if self.strength != 1:
+            words.append(str(self.strength).removesuffix(".0"))
+        if self.direction != DIRECTIONS[0]:
+            words.append(self.direction)
+        return f"{self.name}: {' / '.join(words)}"
+
+    def described(self) -> str:
+        """What it is made of, for a title."""
+        part = "" if self.part == "both" else f", {self.part} only"
+        strength = "" if self.strength == 1 else f", strength {self.strength:g}"
+        donor = "fine-tuned" if self.direction == DIRECTIONS[0] else "base"
+        return f"{donor} layers {self.layers}{part}{strength}"
+
+
+def checked_name(name: str) -> str:
+    """A name that lines of text can carry.
+
+    Raises:
+        ArgumentError: it is empty, too long, another lane's, or holds `:`, `;`, `/` or a line break.
+    """
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or any(c in name for c in _RESERVED):
+        raise ArgumentError(
+            f"{name[:60]!r} cannot be a hybrid's name.", f"Use 1 to {MAX_NAME} characters without : ; / or line breaks."
+        )
+    if name.casefold() in {word.casefold() for word in SPEAKER_WORDS.values()} - {"hybrid"}:
+        raise ArgumentError(f"{name!r} is what another lane is called.", "Choose another name.")
+    return name
+
+
+def hybrid_from(text: str) -> Hybrid:
+    """A hybrid from its line; without a name it is called Hybrid. Whether the layers exist, a model says.
+
+    Raises:
+        ArgumentError: something in it is not understood.
+    """
+    name, colon, rest = text.partition(":")
+    layers, *words = [word.strip() for word in (rest if colon else text).split("/")]
+    if not layers:
+        raise ArgumentError(f"{text[:80]!r} names no layers.", "Write for example: Upper: 20-29 / mlp / 0.5")
+    found: dict[str, str | float] = {}
+    for word in words:
+        kind: str
+        value: str | float = word
+        if word in PARTS:
+            kind = "part"
+        elif word in DIRECTIONS:
+            kind = "direction"
+        else:
+            kind, value = "strength", _strength(word, text)
+        if kind in found:
+            raise ArgumentError(f"{text[:80]!r} gives the {kind} twice.", "Give it once.")
+        found[kind] = value
+    return Hybrid(checked_name(name) if colon else "Hybrid", layers, **found)  # type: ignore[arg-type]
+
+
+def _strength(word: str, text: str) -> float:
+    try:
+        strength = float(word)
+        check_strength(strength)
+    except (ValueError, GraftError) as error:
+        raise ArgumentError(
+            f"{word!r} in {text[:80]!r} is not understood.",
+            f"After the layers come {', '.join(PARTS)}; a strength from 0 to 4; {' or '.join(DIRECTIONS)}.",
+        ) from error
+    return strength
+
+
+def hybrids_from(text: str) -> tuple[Hybrid, ...]:
+    """Several hybrids, one a line or between semicolons.
+
+    Raises:
+        ArgumentError: as `hybrid_from`; none, too many, or two of one name.
+    """
+    lines = [line for line in text.replace(";", "\n").splitlines() if line.strip()]
+    found = tuple(hybrid_from(line) for line in lines)
+    names = {hybrid.name for hybrid in found}
+    if not 1 <= len(found) <= MAX_HYBRIDS or len(names) < len(found):
+        raise ArgumentError(
+            f"{len(found)} hybrids with {len(names)} names were given.", f"Give 1 to {MAX_HYBRIDS}, each its own name."
+        )
+    return found
+
+
+def lane_names(hybrids: Sequence[Hybrid]) -> tuple[str, ...]:
+    """The lane of each hybrid: `hybrid`, `hybrid-2`, `hybrid-3`."""
+    return tuple("hybrid" if number == 1 else f"hybrid-{number}" for number in range(1, len(hybrids) + 1))
+
+
+def lane_word(lane: str, hybrids: Sequence[Hybrid]) -> str:
+    """What a lane is called: Base, Fine-tuned, or the hybrid's own name."""
+    own = dict(zip(lane_names(hybrids), hybrids, strict=True))
+    return own[lane].name if lane in own else SPEAKER_WORDS[lane]
+
+
+def lane_title(lane: str, hybrids: Sequence[Hybrid]) -> str:
+    """The lane's name, with what makes a hybrid one."""
+    own = dict(zip(lane_names(hybrids), hybrids, strict=True))
+    return f"{own[lane].name} ({own[lane].described()})" if lane in own else SPEAKER_WORDS[lane]

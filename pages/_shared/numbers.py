@@ -1,0 +1,107 @@
+"""What a run comes to: plain words, two answers word by word, the reference answer, figures.
+
+Knows finished runs; decodes nothing.
+"""
+
+import math
+
+import streamlit as st
+
+from core.pair.parts import MASKS
+from core.present.hybrids import lane_title, lane_word
+from core.present.runs import LaneRun, RunReport
+from core.present.strip import strip
+from core.present.texts import two_digits
+from core.present.worddiff import word_diff
+from core.present.words import LIMITS, in_plain_words
+from pages._shared.components import token_lanes, word_sides
+
+
+def draw_words(report: RunReport) -> None:
+    """What the run shows, in plain sentences, and what it does not show."""
+    lanes = {lane.answer.name: lane for lane in report.lanes}
+    st.markdown("**In plain words**")
+    st.write(in_plain_words(lanes["base"].answer, lanes["tuned"].answer, lanes["tuned"].tokens))
+    st.caption(LIMITS)
+
+
+def draw_reference(report: RunReport) -> None:
+    """The reference answer as base and fine-tuned read it, and how likely each lane's model finds it."""
+    reference = report.reference
+    if reference is None:
+        return
+    hybrids = report.settings.hybrids
+    by_name = {model.name: model for model in reference.models}
+    gain = by_name["base"].nats - by_name["tuned"].nats
+    noise = by_name["base"].noise + by_name["tuned"].noise
+    st.markdown("**Reference answer**")
+    if abs(gain) <= noise:
+        st.write("Base and fine-tuned model find the reference answer equally likely.")
+    else:
+        better, worse = ("fine-tuned", "base") if gain > 0 else ("base", "fine-tuned")
+        st.write(
+            f"The {better} model finds the reference answer likelier than the {worse} model does: by a factor of "
+            f"{two_digits(math.exp(abs(gain)))} a token on average."
+        )
+    token_lanes(
+        [strip("reference", "as base and fine-tuned model read it", reference.tokens, report.noise)],
+        key="reference-strip",
+    )
+    rows = [
+        {"model": lane_title(m.name, hybrids), "−log p, nats a token": _with_noise(m.nats, m.noise)}
+        for m in reference.models
+    ]
+    st.table(rows, hide_index=True, width="content")
+    st.caption("Lower is likelier. A likely answer is one the model might write, not a right one.")
+
+
+def draw_word_diff(report: RunReport) -> None:
+    """Two answers word by word, where the person asks for it."""
+    answers = {lane.answer.name: lane.answer for lane in report.lanes}
+    others = [name for name in answers if name != "base"]
+    hybrids = report.settings.hybrids
+    chosen = st.segmented_control(
+        "Compare words of Base with",
+        others,
+        format_func=lambda name: lane_word(name, hybrids),
+        key="word_diff_with",
+    )
+    if chosen not in answers:
+        return
+    found = word_diff(answers["base"].text, answers[chosen].text)
+    sides = [("base", "Base", found.left), (chosen, lane_title(chosen, hybrids), found.right)]
+    word_sides(sides, key="word-diff")
+    st.caption(
+        f"{found.n_shared} words stand in both, in the same order, of {found.n_left} and {found.n_right}; what only "
+        "one answer has is marked. The sides scroll together."
+    )
+
+
+def draw_numbers(report: RunReport) -> None:
+    """The lanes' figures as a table."""
+    rows = [_row(lane_word(lane.answer.name, report.settings.hybrids), lane) for lane in report.lanes]
+    st.dataframe(rows, hide_index=True, width="stretch")
+    st.caption(
+        "KL in nats a token, over reasoning and answer without headings, on each lane's own text; ± is how much it "
+        "changes when the text is run in one pass instead of token by token. Repetition: share of repeated 4-grams."
+    )
+
+
+def _with_noise(value: float | None, noise: float | None) -> str:
+    """A figure with its noise; `no difference` where it does not exceed it."""
+    if value is None or noise is None:
+        return two_digits(value)
+    return "no difference" if 0 < value <= noise else f"{two_digits(value)} ± {two_digits(noise)}"
+
+
+def _row(word: str, lane: LaneRun) -> dict[str, str]:
+    answer = lane.answer
+    shown = [t.kl_tuned_base for t in lane.tokens if t.part in MASKS["response"] and t.kl_tuned_base is not None]
+    return {
+        "lane": word,
+        "tokens": str(len(answer.ids)),
+        "KL(lane‖base)": _with_noise(answer.kl_to_base, answer.kl_to_base_noise),
+        "KL(lane‖tuned)": _with_noise(answer.kl_to_tuned, answer.kl_to_tuned_noise),
+        "KL(tuned‖base) here": two_digits(sum(shown) / len(shown) if shown else None),
+        "repetition": two_digits(answer.repetition),
+    }

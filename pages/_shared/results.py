@@ -1,0 +1,50 @@
+"""What stands under the lanes of a run: legend, plain words, comparisons, numbers, downloads, link.
+
+Knows the order of things; each is drawn by its own module.
+"""
+
+import streamlit as st
+
+from core.present.runs import RunReport
+from pages._shared.asking import draw_link
+from pages._shared.history import draw_downloads
+from pages._shared.lanes_panel import draw_report
+from pages._shared.legend import draw_legend
+from pages._shared.numbers import draw_numbers, draw_reference, draw_word_diff, draw_words
+from pages._shared.resources import recorded_example
+
+
+def draw_result(report: RunReport | None, simple: bool) -> None:
+    """Everything about a run but its lanes; only the legend while there is none."""
+    draw_legend(report.noise if report else None)
+    if report is None:
+        return
+    draw_words(report)
+    if simple:
+        return
+    draw_word_diff(report)
+    draw_reference(report)
+    with st.expander("Numbers"):
+        draw_numbers(report)
+    with st.container(horizontal=True):
+        draw_downloads(report)
+        with st.popover("Link"):
+            draw_link(report.settings, report.messages[-1]["content"])
+
+
+def draw_recorded(simple: bool) -> RunReport | None:
+    """The lanes of the recorded example, or a word on how to begin where there is none."""
+    recorded = recorded_example()
+    if recorded is None:
+        st.info("Nothing asked yet. Choose an example or type a question, then press Run.")
+        return None
+    asked = recorded.messages[-1]["content"]
+    st.caption(f"A recorded example, asked of the pair “{recorded.provenance.pair}” earlier: “{asked}”")
+    draw_report(recorded, simple, key="recorded")
+    return recorded
+
+
+def draw_recorded_result() -> None:
+    """The recorded example with all that belongs to it, for a page that has no pair yet."""
+    simple = st.session_state["simple"]
+    draw_result(draw_recorded(simple), simple)

@@ -1,0 +1,89 @@
+"""The texts a page can look at: answers of the run at hand, its reference answer, or a pasted one.
+
+Knows runs and what was typed; scores nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.errors import GraftError, PromptError
+from core.pair.pair import Pair
+from core.pair.prompts import Message, Prompt
+from core.present.hybrids import Hybrid, lane_word
+from core.present.live import build_prompt
+from core.present.runs import RunReport, RunSettings
+from pages._shared.frame import show_error
+from pages._shared.resources import recorded_example
+
+PASTED = "A pasted answer"
+
+
+@dataclass(frozen=True)
+class Text:
+    """One answer to look at.
+
+    Attributes:
+        label: whose it is.
+        lane: for its colour; `reference` for a text no model wrote.
+        question: as asked.
+        prompt: the same as token ids.
+        ids: the answer's tokens.
+        hybrid: the run's first hybrid, to be shown beside base and tuned; None for a pasted text.
+    """
+
+    label: str
+    lane: str
+    question: str
+    prompt: Prompt
+    ids: tuple[int, ...]
+    hybrid: Hybrid | None
+
+
+def run_at_hand() -> RunReport | None:
+    """The run the Ask page shows, finished or stopped, else the recorded example."""
+    run = st.session_state.get("run")
+    return run.report() if run is not None and not run.running else recorded_example()
+
+
+def texts_of(pair: Pair, report: RunReport) -> tuple[Text, ...]:
+    """The answers of a run, and its reference answer.
+
+    Raises:
+        PromptError: the run was made with another pair, whose tokens these are not.
+    """
+    prompt = build_prompt(pair, report.messages, report.settings)
+    if prompt.ids != report.prompt_ids:
+        raise PromptError("This run was made with another pair.", "Ask again with the pair that is loaded now.")
+    question = report.messages[-1]["content"]
+    hybrids: Sequence[Hybrid] = report.settings.hybrids
+    found = [
+        Text(f"The answer of {lane_word(a.name, hybrids)}", a.name, question, prompt, a.ids, hybrids[0])
+        for a in (lane.answer for lane in report.lanes)
+        if a.ids
+    ]
+    if report.reference is not None:
+        ids = tuple(token.id for token in report.reference.tokens)
+        found.append(Text("The reference answer", "reference", question, prompt, ids, hybrids[0]))
+    return tuple(found)
+
+
+def draw_pasted(pair: Pair) -> Text | None:
+    """Fields for a question and an answer; the text made of them, or None (and says what is missing)."""
+    question = st.text_input("Question", key="pasted_question", placeholder="What was asked")
+    answer = st.text_area("Answer", key="pasted_answer", placeholder="The answer to look at", height=100)
+    if not question.strip() or not answer.strip():
+        st.info("Give a question and an answer.")
+        return None
+    try:
+        prompt = build_prompt(pair, [Message(role="user", content=question)], RunSettings())
+        ids = pair.prompts.answer_ids(answer)
+        if pair.prompts.text(ids) != answer:
+            raise PromptError(
+                "The model's tokenizer does not give this answer back as it was pasted.", "Remove unusual characters."
+            )
+    except GraftError as error:
+        show_error(error)
+        return None
+    return Text("The pasted answer", "reference", question, prompt, ids, None)
