@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT))
 from core import load_pair  # noqa: E402
 from core.generate.worker import Worker  # noqa: E402
 from core.pair.prompts import Message  # noqa: E402
+from core.present.hybrids import Hybrid  # noqa: E402
 from core.present.live import start  # noqa: E402
 from core.present.reports import to_json  # noqa: E402
 from core.present.runs import RunSettings  # noqa: E402
@@ -20,7 +21,8 @@ QUESTION = "What are the symptoms of gastroesophageal reflux disease?"
 def main() -> None:
     """Runs the demo pair and writes `assets/recorded/example.json.gz`."""
     worker = Worker(load_pair("demo"))
-    run = start(worker, (Message(role="user", content=QUESTION),), RunSettings(layers="20-29", max_new_tokens=90), "")
+    settings = RunSettings(hybrids=(Hybrid(layers="20-29"),), max_new_tokens=90)
+    run = start(worker, (Message(role="user", content=QUESTION),), settings, "")
     run.request.wait()
     target = ROOT / "assets" / "recorded" / "example.json.gz"
     target.parent.mkdir(exist_ok=True)

@@ -1,0 +1,207 @@
+"""How quick the Ask page is, in Chromium, on the demo pair: `python -m benchmarks.ask_page [--runs 5]`.
+
+The first token is compared with plain transformers and peft doing the same work: the first token of base, of a
+hybrid (the upper layers' adapter scaled to 1, the others' to 0) and of the fine-tuned model, one call after another.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+from take_screenshots import FLAGS, served  # noqa: E402
+
+from benchmarks.common import spread, write  # noqa: E402
+from core.pair.fetch import local_folder  # noqa: E402
+from core.pair.registry import pair_spec  # noqa: E402
+
+PROMPT_TOKENS = 200
+CASE = (
+    "A 67-year-old man with type 2 diabetes and high blood pressure comes to the emergency department because of "
+    "chest tightness that began two hours ago while he was climbing stairs. He is short of breath and sweating. "
+)
+
+
+def question_of(n_tokens: int) -> str:
+    """A question whose prompt, template included, has so many tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(local_folder(pair_spec("demo").base))
+
+    def length(text: str) -> int:
+        messages = [{"role": "user", "content": text}]
+        return len(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
+
+    words = (CASE * 10).split()
+    n_words = next(n for n in range(1, len(words)) if length(" ".join(words[:n])) >= n_tokens)
+    return " ".join(words[:n_words])
+
+
+def fresh(browser: Browser, address: str, query: str = "") -> tuple[Page, float]:
+    """A page of its own, ready to be asked, and how long that took."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    started = time.perf_counter()
+    page.goto(f"{address}/{query}")
+    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=120_000)
+    taken = time.perf_counter() - started
+    page.wait_for_timeout(1500)
+    return page, taken
+
+
+def click_run(page: Page, question: str) -> None:
+    """Types and runs."""
+    page.get_by_role("textbox", name="Question").fill(question)
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def first_tokens(browser: Browser, address: str, question: str, runs: int) -> list[float]:
+    """Seconds from the click until every lane shows a token of the new answer."""
+    taken = []
+    for _ in range(runs):
+        page, _ = fresh(browser, address, "?max_new_tokens=8")
+        page.get_by_role("textbox", name="Question").fill(question)
+        started = time.perf_counter()
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_text("A recorded example").wait_for(state="hidden")
+        for number in range(3):
+            page.locator("[data-testid=lane]").nth(number).locator(".token").first.wait_for(timeout=60_000)
+        taken.append(time.perf_counter() - started)
+        expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
+        page.context.close()
+    return taken
+
+
+def view_changes(browser: Browser, address: str, runs: int) -> list[float]:
+    """Seconds from switching the simple view on until the mixer is gone, after a finished run."""
+    page, _ = fresh(browser, address, "?max_new_tokens=60")
+    click_run(page, "What is asthma?")
+    page.get_by_role("button", name="Stop", exact=True).wait_for()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
+    page.wait_for_timeout(1000)
+    taken = []
+    for _ in range(runs):
+        for gone in (True, False):
+            started = time.perf_counter()
+            page.get_by_text("Simple view").click()
+            page.locator("[data-testid=lane]").nth(2).wait_for(state="hidden" if gone else "visible")
+            taken.append(time.perf_counter() - started)
+            page.wait_for_timeout(700)
+    page.context.close()
+    return taken
+
+
+def stops(browser: Browser, address: str, runs: int) -> tuple[list[float], list[int]]:
+    """Seconds from Stop until the page says so, and tokens written after the click was made."""
+    taken, written = [], []
+    for _ in range(runs):
+        page, _ = fresh(browser, address, "?max_new_tokens=300")
+        click_run(page, "Explain at length how the heart works.")
+        tokens = page.locator("[data-testid=lane]").first.locator(".token")
+        page.locator("[data-testid=lane][data-running=yes] .token").nth(8).wait_for()
+        before, started = tokens.count(), time.perf_counter()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.locator("[data-testid=lane] .note").first.filter(has_text="stopped").wait_for()
+        taken.append(time.perf_counter() - started)
+        written.append(tokens.count() - before)
+        page.context.close()
+    return taken, written
+
+
+def closed_tabs(browser: Browser, address: str, runs: int) -> list[float]:
+    """Seconds from closing a tab that is being answered until the next person's question runs."""
+    taken = []
+    for _ in range(runs):
+        first, _ = fresh(browser, address, "?max_new_tokens=1000")
+        second, _ = fresh(browser, address, "?max_new_tokens=5")
+        click_run(first, "Explain at length how the heart works.")
+        first.locator("[data-testid=lane][data-running=yes] .token").nth(3).wait_for()
+        click_run(second, "What is asthma?")
+        second.get_by_text("1 before you").wait_for()
+        started = time.perf_counter()
+        first.close()
+        second.get_by_text("1 before you").wait_for(state="hidden")
+        taken.append(time.perf_counter() - started)
+        expect(second.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
+        second.context.close()
+        first.context.close()
+    return taken
+
+
+@torch.no_grad()
+def plain_first_tokens(question: str, runs: int) -> list[float]:
+    """Seconds for the same three first tokens from plain transformers and peft, one `generate` after another."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec = pair_spec("demo")
+    folder = local_folder(spec.base)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tuned: Any = PeftModel.from_pretrained(model, local_folder(spec.tuned), torch_device="cpu")
+    tuned.eval()
+    messages = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+    upper = [
+        (layer, layer.scaling["default"])
+        for name, layer in tuned.named_modules()
+        if isinstance(getattr(layer, "scaling", None), dict) and int(name.split("layers.")[1].split(".")[0]) < 20
+    ]
+
+    def one() -> None:
+        tuned.generate(**inputs, max_new_tokens=1, do_sample=False)
+
+    taken = []
+    for run in range(runs + 1):
+        started = time.perf_counter()
+        with tuned.disable_adapter():
+            one()
+        for layer, _ in upper:
+            layer.scaling["default"] = 0.0
+        one()
+        for layer, scaling in upper:
+            layer.scaling["default"] = scaling
+        one()
+        if run:
+            taken.append(time.perf_counter() - started)
+    return taken
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    runs = parser.parse_args().runs
+    question = question_of(PROMPT_TOKENS)
+    with served() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        cold = fresh(browser, address)[1]
+        page = first_tokens(browser, address, question, runs)
+        views = view_changes(browser, address, runs)
+        stopped, written = stops(browser, address, runs)
+        closed = closed_tabs(browser, address, runs)
+    plain = plain_first_tokens(question, runs)
+    write(
+        "ask_page",
+        {
+            "page_ready_cold_s": round(cold, 2),
+            "first_token_s": spread(page),
+            "first_token_plain_s": spread(plain),
+            "first_token_ratio_to_plain": round(spread(page)["median"] / spread(plain)["median"], 2),
+            "view_change_s": spread(views),
+            "stop_s": spread(stopped),
+            "tokens_after_stop": written,
+            "closed_tab_s": spread(closed),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

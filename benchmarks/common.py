@@ -1,0 +1,50 @@
+"""What every benchmark writes down beside its figures."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory, versions, and the command that was run."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    names = ("torch", "transformers", "peft", "streamlit")
+    return {
+        "processor": model,
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+    }
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Median, least and most, to the millisecond."""
+    return {
+        "median": round(statistics.median(seconds), 3),
+        "least": round(min(seconds), 3),
+        "most": round(max(seconds), 3),
+        "n": len(seconds),
+    }
+
+
+def write(name: str, figures: dict[str, Any]) -> None:
+    """Prints the figures and keeps them in `results/NAME.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine(), **figures}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)

@@ -1,0 +1,168 @@
+"""Takes the README's pictures of the app: `python docs/take_screenshots.py [NAME …]`.
+
+Serves the demo pair, drives headless Chromium, and writes `docs/images/STATE-THEME.png`.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The app on a free port; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def opened(browser: Browser, address: str, theme: str) -> Page:
+    """A fresh page, ready to be asked."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{address}/?max_new_tokens=110")
+    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=120_000)
+    page.wait_for_timeout(1500)
+    return page
+
+
+def ask(page: Page, example: str = "Reflux") -> None:
+    """Asks an example question."""
+    page.get_by_text(example, exact=True).click()
+    page.wait_for_timeout(800)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator("[data-testid=lane][data-running=yes] .token").nth(25).wait_for(timeout=60_000)
+
+
+def finish(page: Page) -> None:
+    """Waits for the answers."""
+    page.wait_for_function("!document.querySelector('[data-testid=stSpinner]')")
+    while page.locator("[data-testid=lane][data-running=yes]").count():
+        page.wait_for_timeout(300)
+    page.get_by_text("In plain words").wait_for(timeout=60_000)
+    page.wait_for_timeout(1500)
+
+
+def empty(page: Page) -> None:
+    """The first screen."""
+
+
+def running(page: Page) -> None:
+    """Answers on their way."""
+    ask(page)
+
+
+def finished(page: Page) -> None:
+    """Answers with a second hybrid beside them."""
+    page.get_by_role("button", name="Add a hybrid").click()
+    page.wait_for_timeout(1000)
+    ask(page)
+    finish(page)
+
+
+def words(page: Page) -> None:
+    """Two answers word by word, and the reference answer."""
+    page.get_by_role("button", name="Options").click()
+    page.get_by_role("textbox", name="Reference answer").fill(
+        "Heartburn, regurgitation of acid, trouble swallowing and chest pain."
+    )
+    page.mouse.click(300, 60)
+    page.wait_for_timeout(1500)
+    ask(page)
+    finish(page)
+    page.locator("[data-testid=stButtonGroup]").last.get_by_text("Fine-tuned", exact=True).click()
+    page.locator("[data-testid=diff-side]").first.wait_for()
+    page.wait_for_timeout(1000)
+    page.get_by_text("Compare words").evaluate("e => e.scrollIntoView()")
+    page.wait_for_timeout(800)
+
+
+def error(page: Page) -> None:
+    """Layers that do not exist."""
+    page.get_by_role("textbox", name="as text").fill("3,99")
+    page.keyboard.press("Enter")
+    page.get_by_text("Layer 99 does not exist").wait_for()
+    page.wait_for_timeout(800)
+
+
+def simple(page: Page) -> None:
+    """What a clinician sees."""
+    page.get_by_text("Simple view").click()
+    page.wait_for_timeout(1500)
+    ask(page)
+    finish(page)
+
+
+def divergence(page: Page) -> None:
+    """A heatmap, and a token asked why."""
+    ask(page)
+    finish(page)
+    page.get_by_role("link", name="Divergence").click()
+    page.get_by_text("Click a token").wait_for(timeout=60_000)
+    page.locator("[data-testid=lane] .token").nth(9).click()
+    page.get_by_text("Which layers, exactly").wait_for(timeout=90_000)
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(1500)
+
+
+def layers(page: Page) -> None:
+    """The layers that make a token."""
+    divergence(page)
+    page.get_by_text("Which layers, exactly").evaluate("e => e.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(1500)
+
+
+STATES: dict[str, Callable[[Page], None]] = {
+    "empty": empty, "running": running, "finished": finished, "words": words, "error": error, "simple": simple,
+    "divergence": divergence, "layers": layers,
+}  # fmt: skip
+
+
+PAGE = {"divergence": "divergence", "layers": "divergence-layers"}
+
+
+def main() -> None:
+    """Takes the pictures named on the command line, or all."""
+    chosen = sys.argv[1:] or list(STATES)
+    with served() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for name in chosen:
+            for theme in ("light", "dark"):
+                page = opened(browser, address, theme)
+                STATES[name](page)
+                page.screenshot(path=IMAGES / f"{PAGE.get(name, f'ask-{name}')}-{theme}.png")
+                page.context.close()
+                print(name, theme, flush=True)
+
+
+if __name__ == "__main__":
+    main()
