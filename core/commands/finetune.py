@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}", type=kind, default=getattr(d, name), help="default: %(default)s"
         )
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
+    parser.add_argument("--start-from", type=Path, metavar="DIR", help="train this adapter further")
     parser.add_argument("--dry-run", action="store_true", help="show three rows as they will be trained on, and stop")
     parser.add_argument("--targets", default=",".join(TARGETS), help="projections to adapt")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=d.dtype)
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         heldout=tuple(parse_choice(text) for text in arguments.heldout),
         targets=targets,
         dtype=arguments.dtype,
+        start_from=arguments.start_from,
         gradient_checkpointing=arguments.gradient_checkpointing,
         **{name: getattr(arguments, name) for name in _NUMBERS},
     )

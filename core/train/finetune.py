@@ -21,7 +21,7 @@ from core.pair.files import sha256_of, write_atomically
 from core.pair.load import end_of_turn_ids, load_base
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import Source
-from core.train.adapter_files import HeldoutLine, write_adapter
+from core.train.adapter_files import WEIGHTS, HeldoutLine, read_factors_, write_adapter
 from core.train.best import BestFactors
 from core.train.data import gather, in_order
 from core.train.encode import Example, collate
@@ -89,7 +89,7 @@ def finetune(base: Source, out: Path, settings: FinetuneSettings, say: Say, devi
     say("held-out loss of the saved adapter: " + _losses_text(after))
     return FinetuneResult(
         out=str(out),
-        adapter_sha256=sha256_of(out / "adapter_model.safetensors"),
+        adapter_sha256=sha256_of(out / WEIGHTS),
         steps=last_step,
         best_step=best_step,
         n_rows=len(examples.train),
@@ -110,7 +110,7 @@ def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
     record = out / "settings.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if (out / "adapter_model.safetensors").exists():
+        if (out / WEIGHTS).exists():
             raise TrainingError(f"{out} already holds a finished adapter.", "Give another --out.")
         if record.is_file() and json.loads(record.read_text()) != wanted:
             raise TrainingError(f"{out} holds a run with other settings.", "Give another --out, or the same settings.")
@@ -129,6 +129,11 @@ def _record_of(settings: FinetuneSettings) -> dict[str, Any]:
     if missing:
         raise DataError(f"There is no file {missing[0]}.", "Check the path.")
     record = asdict(settings)
+    if settings.start_from is not None:
+        weights = settings.start_from / WEIGHTS
+        if not weights.is_file():
+            raise DataError(f"There is no adapter in {settings.start_from}.", "Give a folder with one to --start-from.")
+        record["start_from"] = {"path": settings.start_from.name, "sha256": sha256_of(weights)}
     for group in ("data", "replay", "heldout"):
         choices = getattr(settings, group)
         record[group] = [
@@ -147,10 +152,10 @@ def _heldout_losses(model: Any, heldout: dict[str, list[Example]], pad_id: int) 
 
 
 def with_adapter(model: Any, settings: FinetuneSettings) -> Any:
-    """The base with an untrained adapter on it.
+    """The base with an adapter on it to train: an untrained one, or the one the settings start from.
 
     Raises:
-        TrainingError: the model has no such projections.
+        TrainingError: the model has no such projections, or the adapter to start from does not fit.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -162,9 +167,12 @@ def with_adapter(model: Any, settings: FinetuneSettings) -> Any:
         target_modules=list(settings.targets),
     )
     try:
-        return get_peft_model(model, config)
+        peft_model = get_peft_model(model, config)
     except ValueError as error:
         raise TrainingError(f"The adapter does not fit this model: {error}", "Check --targets.") from error
+    if settings.start_from is not None:
+        read_factors_(peft_model, settings.start_from)
+    return peft_model
 
 
 def _trainer(

@@ -4,6 +4,7 @@ Knows values only.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.errors import ArgumentError
 from core.train.choice import FileChoice
@@ -23,6 +24,7 @@ class FinetuneSettings:
         patience: stop after so many held-out scores without a better one, and keep the best; 0 trains to the end.
             What is watched is `validation` where there is one, else the mean over the held-out files.
         gradient_checkpointing: compute activations twice instead of keeping them.
+        start_from: folder of an adapter whose factors are trained further; None begins at no change.
         rank, alpha, dropout, targets: the LoRA; α/r scales its product.
         learning_rate: peak of a cosine schedule.
         warmup: share of steps over which the rate rises.
@@ -43,6 +45,7 @@ class FinetuneSettings:
     validation: float = 0.0
     patience: int = 0
     gradient_checkpointing: bool = False
+    start_from: Path | None = None
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.0
@@ -112,8 +115,8 @@ class FinetuneResult:
         n_rows: examples in an epoch, passes counted.
         n_tokens: tokens in an epoch, prompts included.
         seconds: training time of this process.
-        heldout_before, heldout_after: loss per held-out file, nats per token without headings, of base and of the
-            saved, half-precision adapter.
+        heldout_before, heldout_after: loss per held-out file, nats per token without headings, of what the run
+            started from (base, or base with the adapter it goes on from) and of the saved, half-precision adapter.
     """
 
     out: str

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.errors import ArgumentError, TooLongError, TrainingError
+from core.errors import ArgumentError, DataError, TooLongError, TrainingError
 from core.pair.files import sha256_of
 from core.pair.load import end_of_turn_ids, load_base
 from core.pair.prompts import PromptBuilder
@@ -318,3 +318,35 @@ def test_rows_beyond_the_context_are_skipped_where_that_was_asked_for(llama_base
         train(llama_base, tmp_path / "refused", settings_for(data, max_steps=1))
     skipping = FinetuneSettings(data=(FileChoice(data, skip_bad=True),), max_steps=1, dtype="float32")
     assert train(llama_base, tmp_path / "skipped", skipping).n_rows == len(LEARNED)
+
+
+def test_an_adapter_is_trained_further_from_where_it_was(
+    finished: tuple[Path, FinetuneResult], learned: Path, llama_base: Path, tmp_path: Path
+) -> None:
+    first, result = finished
+    heldout = (FileChoice(learned),)
+    further = train(
+        llama_base, tmp_path / "out", settings_for(learned, heldout=heldout, start_from=first, learning_rate=1e-9)
+    )
+    assert further.heldout_before["learned.jsonl"] == pytest.approx(result.heldout_after["learned.jsonl"], abs=1e-6)
+    old, new = (load_file(folder / "adapter_model.safetensors") for folder in (first, tmp_path / "out"))
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    record = json.loads((tmp_path / "out" / "settings.json").read_text())["start_from"]
+    assert record == {"path": "adapter", "sha256": sha256_of(first / "adapter_model.safetensors")}
+
+
+@pytest.mark.parametrize("changes", [{"rank": 4}, {"alpha": 8}, {"targets": ("q_proj",)}])
+def test_an_adapter_of_another_shape_is_not_trained_further(
+    finished: tuple[Path, FinetuneResult], learned: Path, llama_base: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(TrainingError, match="rank"):
+        train(llama_base, tmp_path / "out", settings_for(learned, start_from=finished[0], **changes))
+
+
+def test_a_folder_without_an_adapter_is_named(learned: Path, llama_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no adapter"):
+        train(llama_base, tmp_path / "out", settings_for(learned, start_from=tmp_path))
+    for name, text in (("adapter_config.json", "{"), ("adapter_model.safetensors", "x")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(TrainingError, match="cannot be trained further"):
+        train(llama_base, tmp_path / "out", settings_for(learned, start_from=tmp_path))
