@@ -11,10 +11,11 @@ from core.measure.metrics import METRICS
 from core.measure.units import GRANULARITIES
 from core.pair.pair import Pair
 from core.pair.parts import Mask
-from core.present.provenance import provenance_line, provenance_of
+from core.present.heatmap import noise_of_metric
+from core.present.provenance import source_of
 from core.present.words import LIMITS
 from pages._shared.frame import footer, open_page, open_worker, show_error
-from pages._shared.heat_panel import Source, draw_heat, draw_summary
+from pages._shared.heat_panel import Look, draw_heat, draw_summary
 from pages._shared.legend import draw_legend
 from pages._shared.tasks import compute
 from pages._shared.texts import PASTED, Text, draw_pasted, run_at_hand, texts_of
@@ -35,8 +36,8 @@ def _score(text: Text, mask: Mask, pair: Pair, progress: Progress) -> Diff:
     return diff(pair, text.prompt, text.ids, mask)
 
 
-def _choose() -> tuple[list[Text], str, Mask, str]:
-    """The texts to look at, the metric, the mask, the granularity."""
+def _choose() -> tuple[list[Text], Mask, Look]:
+    """The texts to look at, which part of them counts, and how they are drawn."""
     report = run_at_hand()
     at_hand: dict[str, Text] = {}
     try:
@@ -49,16 +50,22 @@ def _choose() -> tuple[list[Text], str, Mask, str]:
         metric = st.selectbox("colour", list(METRICS), format_func=lambda m: METRICS[m].label, key="metric", width=200)
         mask = st.selectbox("part of the text", list(MASKS), format_func=MASKS.__getitem__, key="mask", width=220)
         granularity = st.segmented_control("by", GRANULARITIES, key="granularity", required=True, default="token")
+        with st.popover("Marks"):
+            terms = st.toggle(
+                "medical terms", key="show_terms", help="Underlined by category. A word list, not a judgement."
+            )
+            spaces = st.toggle("spaces", key="show_spaces")
     if report is not None and first != PASTED:
         st.caption(f"Asked: “{report.messages[-1]['content']}”")
     chosen = draw_pasted(worker.pair) if first == PASTED else at_hand.get(first)
     texts = [chosen] if chosen is not None else []
-    return [*texts, *([at_hand[beside]] if beside in at_hand else [])], metric, mask, granularity or "token"
+    look = Look(metric, granularity or "token", spaces, terms)
+    return [*texts, *([at_hand[beside]] if beside in at_hand else [])], mask, look
 
 
 open_page(PAGE)
 worker = open_worker()
-texts, metric, mask, granularity = _choose()
+texts, mask, look = _choose()
 scored = []
 for number, text in enumerate(texts):
     work = partial(_score, text, mask)
@@ -66,9 +73,9 @@ for number, text in enumerate(texts):
     if found is not None:
         scored.append(found)
 if texts and len(scored) == len(texts):
-    source = Source(worker.pair.spec.name, provenance_line(provenance_of(worker.pair)))
-    picked = draw_heat(texts, scored, metric, granularity, source)
-    draw_legend(scored[0].summary[metric].noise_token, metric)
+    sources = [source_of(worker.pair, text.question) for text in texts]
+    picked = draw_heat(texts, scored, look, sources)
+    draw_legend(noise_of_metric(scored[0], look.metric), look.metric, parted=False, terms=look.terms)
     if picked is not None:
         st.session_state["asked_token"] = picked
     which, pos = st.session_state.get("asked_token", (0, 0))
@@ -77,7 +84,7 @@ if texts and len(scored) == len(texts):
             ask_why(worker, PAGE, texts[which], pos)
     else:
         st.info("Click a token, or walk to it with the arrow keys and press Enter, to ask why it is there.")
-    for text, found in zip(texts, scored, strict=True):
-        draw_summary(text, found)
+    for text, found, source in zip(texts, scored, sources, strict=True):
+        draw_summary(text, found, source)
     st.caption(LIMITS)
 footer()

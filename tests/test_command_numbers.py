@@ -287,3 +287,28 @@ def test_sampling_follows_the_seed(folders: TinyFolders) -> None:
 
     assert answers("3") == answers("3")
     assert answers("3") != answers("4")
+
+
+def test_divergence_by_part_covers_each_part_whatever_the_mask(folders: TinyFolders) -> None:
+    report = report_of(folders, "diff", QUESTION, "--answer", REASONED, "--mask", "answer")
+    for part, found in report["by_part"].items():
+        own = [t["kl_tuned_base"] for t in report["tokens"] if t["part"] == part and t["kl_tuned_base"] is not None]
+        assert found["n"] == len(own)
+        assert found["mean"] == CLOSE(sum(own) / len(own)), part
+    assert {"prompt", "template", "format", "reasoning", "answer"} == set(report["by_part"])
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf", "html"])
+def test_a_picture_is_written_with_metric_mask_and_granularity(folders: TinyFolders, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"heat.{kind}"
+    drawn = ["--metric", "tv", "--granularity", "word", "--mask", "answer", "--out", str(file)]
+    report_of(folders, "diff", QUESTION, "--answer", REASONED, *drawn)
+    content = file.read_bytes()
+    if kind in ("svg", "html"):
+        text = content.decode().replace("\xa0", " ")
+        assert "TV(tuned, base), 0 to 1.0, fixed scale" in text
+        assert "A given answer" in text
+        # The value itself is on the page; the picture has colours only.
+        assert ("title=" in text) == (kind == "html")
+    else:
+        assert content.startswith(b"\x89PNG" if kind == "png" else b"%PDF")

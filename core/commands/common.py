@@ -17,6 +17,7 @@ from core.pair.open import load_pair
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 from core.pair.registry import PairSpec, pair_spec, spec_of
+from core.present.figures import Exportable
 from core.present.provenance import SCHEMA_VERSION, command_line, provenance_of
 from core.present.reports import DiffReport, to_json
 
@@ -41,7 +42,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """`--json` and `--out`."""
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="also write the report to FILE (.json, or .csv for diff)"
+        "--out", type=Path, metavar="FILE", help="also write the report to FILE: .json, and what the command names"
     )
 
 
@@ -110,11 +111,14 @@ def check_out(path: Path | None, kinds: Sequence[str]) -> None:
         raise ArgumentError(f"--out {path}: the folder does not exist.", "Make it first.")
 
 
-def emit(report: Any, text: str, arguments: argparse.Namespace) -> None:
-    """Prints a report and writes it to `--out`."""
+def emit(report: Any, text: str, arguments: argparse.Namespace, figure: Exportable | None = None) -> None:
+    """Prints a report and writes it to `--out`; as a picture or page it is the figure that is written."""
     if arguments.out is not None:
         try:
-            write_report(report, arguments.out)
+            if figure is not None and arguments.out.suffix not in (".json", ".csv"):
+                arguments.out.write_bytes(figure.as_file(arguments.out.suffix.lstrip(".")))
+            else:
+                write_report(report, arguments.out)
         except OSError as error:
             raise ArgumentError(f"Cannot write {arguments.out}: {error.strerror}.", "Choose another file.") from error
     print(to_json(report) if arguments.json else text)

@@ -5,9 +5,15 @@ import argparse
 from core.commands.answers import add_answer, add_mask, answer_from, check_answer, chosen_answer
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
 from core.measure.diff import diff
-from core.measure.metrics import UNITS
+from core.measure.metrics import DEFAULT_COLOUR, METRICS, UNITS
+from core.measure.units import GRANULARITIES
+from core.present.figures import KINDS
+from core.present.heatmap import heatmap
+from core.present.provenance import source_of
 from core.present.reports import DiffReport
 from core.present.texts import diff_text
+
+_TITLES = {"base": "The answer of Base", "tuned": "The answer of Fine-tuned", "given": "A given answer"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
     add_answer(parser)
     add_mask(parser)
+    parser.add_argument("--metric", choices=tuple(METRICS), default=DEFAULT_COLOUR, help="colour of a picture or page")
+    parser.add_argument("--granularity", choices=GRANULARITIES, default="token", help="of a picture or page")
     add_pair(parser)
     add_output(parser)
     parser.set_defaults(run=run)
@@ -22,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Scores one text."""
-    check_out(arguments.out, ("json", "csv"))
+    check_out(arguments.out, KINDS)
     check_answer(arguments)
     pair = open_pair(arguments)
     prompt = build_prompt(arguments, pair)
@@ -42,8 +50,11 @@ def run(arguments: argparse.Namespace) -> None:
         choices=found.choices,
         by_position=found.by_position,
         by_entropy=found.by_entropy,
+        by_part=found.by_part,
         reasoning_finished=found.reasoning_finished,
         warnings=pair.adapter.warnings,
         tokens=found.tokens,
     )
-    emit(report, diff_text(report), arguments)
+    title = _TITLES[report.answer_from]
+    figure = heatmap(found, title, arguments.metric, arguments.granularity, source_of(pair, arguments.question))
+    emit(report, diff_text(report), arguments, figure)

@@ -6,6 +6,7 @@ beside it. Knows pairs and scores; knows nothing of how answers are generated or
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -21,12 +22,13 @@ from core.measure.summary import (
     binned_kl,
     concentration,
     first_choices,
+    summarise,
     summarise_tokens,
 )
 from core.measure.tokens import TokenScore, token_scores
 from core.pair.gates import Gates
 from core.pair.pair import Pair
-from core.pair.parts import MASKS, Mask
+from core.pair.parts import MASKS, Mask, Part
 from core.pair.prompts import Prompt
 from core.pair.routes import padded_prefill, prefill
 
@@ -44,6 +46,7 @@ class Diff:
         choices: first choices over the mask.
         by_position: KL over fifths of the masked tokens, by their relative place 0..1.
         by_entropy: KL over fifths of the tokens, by entropy of base.
+        by_part: part → KL(tuned‖base) over its tokens, whatever the mask.
         reasoning_finished: whether the reasoning was closed; null where there is none.
     """
 
@@ -55,6 +58,7 @@ class Diff:
     choices: Choices
     by_position: tuple[Bin, ...]
     by_entropy: tuple[Bin, ...]
+    by_part: dict[str, Summary]
     reasoning_finished: bool | None
 
 
@@ -101,8 +105,15 @@ def diff(pair: Pair, prompt: Prompt, answer_ids: Sequence[int], mask: Mask = "re
         choices=first_choices(masked),
         by_position=binned_kl([k / max(len(kl) - 1, 1) for k in range(len(kl))], kl),
         by_entropy=binned_kl([t.entropy_base or 0.0 for t in masked], kl),
+        by_part=_by_part(tokens, again),
         reasoning_finished=answer.reasoning_finished,
     )
+
+
+def _by_part(tokens: Sequence[TokenScore], again: Sequence[TokenScore]) -> dict[str, Summary]:
+    present = [part for part in get_args(Part) if any(t.part == part for t in tokens)]
+    found = {part: (_in_parts(tokens, (part,)), _in_parts(again, (part,))) for part in present}
+    return {part: summarise(*([t.kl_tuned_base or 0.0 for t in own] for own in both)) for part, both in found.items()}
 
 
 def _scored(pair: Pair, hidden: Tensor, written: Tensor) -> PositionScores:

@@ -17,6 +17,7 @@ class Metric:
         unit: `nats`, `1` for pure numbers.
         signed: whether it is centred on 0.
         domain: fixed ends of the colour scale, never rescaled to a text.
+        steps: words for the whole numbers from `domain[0]` on, where values are classes; they have no mean.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Metric:
     unit: str
     signed: bool
     domain: tuple[float, float]
+    steps: tuple[str, ...] = ()
 
 
 _ROWS = (
@@ -57,12 +59,22 @@ _ROWS = (
     ),
     Metric("entropy_base", "entropy of base", "how undecided the base model is", "nats", False, (0, 6)),
     Metric("entropy_tuned", "entropy of tuned", "how undecided the fine-tuned model is", "nats", False, (0, 6)),
+    Metric(
+        "rank_class",
+        "rank class under base",
+        "whether the token is the base model's first choice, its second or third, or further down",
+        "1",
+        False,
+        (0, 2),
+        ("unshifted (1)", "marginal (2–3)", "shifted (> 3)"),
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 DEFAULT_COLOUR = "js_distance"
 DEFAULT_FIGURE = "kl_tuned_base"
-UNITS: dict[str, str] = {metric.name: metric.unit for metric in _ROWS} | {
+SUMMARISED = tuple(metric.name for metric in _ROWS if not metric.steps)
+UNITS: dict[str, str] = {name: METRICS[name].unit for name in SUMMARISED} | {
     "logp_base": "nats",
     "logp_tuned": "nats",
     "rank_base": "1",

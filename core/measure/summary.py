@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.measure.metrics import METRICS
+from core.measure.metrics import SUMMARISED
 from core.measure.tokens import TokenScore
 
 
@@ -91,9 +91,9 @@ def summarise(values: Sequence[float], others: Sequence[float] | None = None) ->
 
 
 def summarise_tokens(tokens: Sequence[TokenScore], others: Sequence[TokenScore] | None = None) -> dict[str, Summary]:
-    """A summary of every metric in the table over tokens that are scored, in the table's order."""
+    """A summary of every metric that has a mean over tokens that are scored, in the table's order."""
     result = {}
-    for name in METRICS:
+    for name in SUMMARISED:
         values = [getattr(t, name) for t in tokens if t.kl_tuned_base is not None]
         again = None if others is None else [getattr(t, name) for t in others if t.kl_tuned_base is not None]
         result[name] = summarise(values, again)

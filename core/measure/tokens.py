@@ -51,6 +51,11 @@ class TokenScore:
     top_base: tuple[Choice, ...] | None = None
     top_tuned: tuple[Choice, ...] | None = None
 
+    @property
+    def rank_class(self) -> float | None:
+        """Place of the token in base's list: 0 unshifted (1), 1 marginal (2–3), 2 shifted (> 3) (Lin et al. 2023)."""
+        return None if self.rank_base is None else float((self.rank_base > 1) + (self.rank_base > 3))
+
 
 def token_scores(
     prompts: PromptBuilder, ids: Sequence[int], parts: Sequence[Part], scores: PositionScores | None, first: int

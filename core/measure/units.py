@@ -1,7 +1,7 @@
 """Tokens, words or sentences: the stretches of a text that carry one value.
 
-A word's divergence is the sum over its tokens (they are steps of one word); of other metrics it is the mean. Knows
-token scores; knows no model.
+A word's divergence is the sum over its tokens (they are steps of one word), its rank class the highest of them; of
+other metrics it is the mean. Knows token scores; knows no model.
 """
 
 import re
@@ -73,5 +73,8 @@ def _unit(tokens: Sequence[TokenScore], texts: Sequence[str], start: int, end: i
     for name in METRICS:
         own = [value for token in tokens[start:end] if (value := getattr(token, name)) is not None]
         summed = granularity == "word" and name in SUMMED
-        values[name] = (sum(own) / (1 if summed else len(own))) if own else None
+        if own and METRICS[name].steps and granularity != "sentence":
+            values[name] = max(own)
+        else:
+            values[name] = (sum(own) / (1 if summed else len(own))) if own else None
     return Unit(start, end - 1, "".join(texts[start:end]), tokens[start].part, values)

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from core.intervene.why import LayerEffects
+from core.measure.summary import Bin
 from core.present.colour import BACKGROUND
 from core.train.settings import CurvePoint
 
@@ -19,16 +20,26 @@ CATEGORIES = ("#009E73", "#CC79A7", "#E69F00", "#444444", "#8C6D1F", "#6BBFA3")
 
 
 def themed(chart: Any, theme: str = "light") -> Any:
-    """A chart with the pages' fonts, faint gridlines and background."""
+    """A chart to keep: with the pages' fonts, faint gridlines and background."""
     ink = "#1B1F24" if theme == "light" else "#E9ECEF"
     faint = "#E3E6EA" if theme == "light" else "#2A313A"
+    return _dressed(chart, ink, faint, getattr(BACKGROUND, theme))
+
+
+def clear(chart: Any) -> Any:
+    """A chart for a page of either theme: no background of its own, ink that reads on both."""
+    return _dressed(chart, "#7B8490", "#7B849040", "transparent")
+
+
+def _dressed(chart: Any, ink: str, faint: str, background: str) -> Any:
     return chart.configure(
-        background=getattr(BACKGROUND, theme),
+        background=background,
         font=FONT,
         axis={"gridColor": faint, "domainColor": faint, "tickColor": faint, "labelColor": ink, "titleColor": ink},
         title={"color": ink, "anchor": "start", "fontWeight": 600},
         text={"color": ink},
         legend={"labelColor": ink, "titleColor": ink},
+        header={"labelColor": ink, "titleColor": ink},
     ).configure_view(stroke=None)
 
 
@@ -68,16 +79,21 @@ def loss_chart(curve: Sequence[CurvePoint]) -> Any:
 
 
 PART_COLOURS = {"attention": "#0B7A75", "MLP": "#C58B00"}
+Rows = Sequence[dict[str, Any]]
 
 
-def slopes_chart(attribution: Sequence[tuple[float, float]]) -> Any:
-    """First-order effects of layers by part, lowest layer at the bottom."""
-    rows = [
+def slope_rows(attribution: Sequence[tuple[float, float]]) -> Rows:
+    """First-order effects of layers by part, (n_layers × [attn, mlp]), as rows."""
+    return [
         {"layer": layer, "part": part, "slope": value}
         for layer, pair in enumerate(attribution)
         for part, value in zip(PART_COLOURS, pair, strict=True)
     ]
-    chart = alt.Chart(alt.Data(values=rows)).mark_bar(height={"band": 0.9})
+
+
+def slopes_chart(rows: Rows) -> Any:
+    """First-order effects of layers by part, lowest layer at the bottom."""
+    chart = alt.Chart(alt.Data(values=list(rows))).mark_bar(height={"band": 0.9})
     encoded = chart.encode(
         x=alt.X("slope:Q", title="slope of the contrast, logits per unit of gate"),
         y=alt.Y("layer:O", title="layer", sort="descending"),
@@ -89,44 +105,57 @@ def slopes_chart(attribution: Sequence[tuple[float, float]]) -> Any:
         ),
         tooltip=["layer:O", "part:N", alt.Tooltip("slope:Q", format=".2g")],
     )
-    return clear(encoded.properties(width=620, height=14 * len(attribution)))
+    return encoded.properties(width=620, height=7 * len(rows))
 
 
-def layer_effects_chart(effects: LayerEffects) -> Any:
-    """Recovery of one prediction: each layer alone, and all but each."""
-    kinds = {"this layer alone": effects.alone, "all layers but this one": effects.without}
-    rows = [
-        {"layer": layer, "what": what, "recovery": result.recovery}
-        for what, swept in kinds.items()
+ALONE, WITHOUT = "this layer alone", "all layers but this one"
+
+
+def effect_rows(effects: LayerEffects) -> Rows:
+    """Recovery of one prediction: each layer alone, and all but each, as rows."""
+    return [
+        {"layer": layer, "grafted": what, "recovery": result.recovery}
+        for what, swept in ((ALONE, effects.alone), (WITHOUT, effects.without))
         for layer, result in enumerate(swept.results)
     ]
-    base = alt.Chart(alt.Data(values=rows))
-    points = base.mark_line(point=True).encode(
-        x=alt.X("recovery:Q", title="recovery (0 base, 1 fine-tuned)"),
-        y=alt.Y("layer:O", title="layer", sort="descending"),
-        order="layer:Q",
-        color=alt.Color(
-            "what:N",
-            scale=alt.Scale(domain=list(kinds), range=["#7B4FA3", "#009E73"]),
-            legend=alt.Legend(orient="top", title=None),
-        ),
-        tooltip=["layer:O", "what:N", alt.Tooltip("recovery:Q", format=".2f")],
+
+
+def effects_chart(rows: Rows) -> Any:
+    """Recovery by layer: each alone, and all but each."""
+    points = (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("recovery:Q", title="recovery (0 base, 1 fine-tuned)"),
+            y=alt.Y("layer:O", title="layer", sort="descending"),
+            order="layer:Q",
+            color=alt.Color(
+                "grafted:N",
+                scale=alt.Scale(domain=[ALONE, WITHOUT], range=["#7B4FA3", "#009E73"]),
+                legend=alt.Legend(orient="top", title=None),
+            ),
+            tooltip=["layer:O", "grafted:N", alt.Tooltip("recovery:Q", format=".2f")],
+        )
     )
     marks = alt.Chart(alt.Data(values=[{"at": 0}, {"at": 1}])).mark_rule(strokeDash=[4, 3], color="#9AA3AD")
-    return clear(
-        alt.layer(marks.encode(x="at:Q"), points).properties(width=620, height=14 * len(effects.alone.results))
-    )
+    return alt.layer(marks.encode(x="at:Q"), points).properties(width=620, height=7 * len(rows))
 
 
-def clear(chart: Any) -> Any:
-    """A chart for a page of either theme: no background of its own, ink that reads on both."""
-    ink, faint = "#7B8490", "#7B849040"
-    return chart.configure(
-        background="transparent",
-        font=FONT,
-        axis={"gridColor": faint, "domainColor": faint, "tickColor": faint, "labelColor": ink, "titleColor": ink},
-        legend={"labelColor": ink},
-    ).configure_view(stroke=None)
+def bin_rows(bins: Sequence[Bin]) -> Rows:
+    """Mean KL by bins of another quantity, as rows."""
+    return [{"from": b.low, "to": b.high, "mean_kl": b.mean_kl, "tokens": b.n} for b in bins]
+
+
+def bins_chart(rows: Rows, along: str) -> Any:
+    """Mean KL(tuned‖base) over bins of another quantity, each as wide as what it covers."""
+    bars = alt.Chart(alt.Data(values=list(rows))).mark_rect(fill="#C2521F", stroke="#FFFFFF", strokeWidth=1)
+    return bars.encode(
+        x=alt.X("from:Q", title=along),
+        x2="to:Q",
+        y=alt.Y("mean_kl:Q", title="mean KL(tuned‖base), nats", scale=alt.Scale(zero=True)),
+        y2=alt.datum(0),
+        tooltip=[alt.Tooltip(f"{name}:Q", format=".3g") for name in ("from", "to", "mean_kl", "tokens")],
+    ).properties(width=300, height=180)
 
 
 def write_svg(chart: Any, path: Path) -> None:

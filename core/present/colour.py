@@ -24,6 +24,22 @@ SPEAKERS: dict[str, Themed] = {
 SPEAKER_WORDS = {"base": "Base", "hybrid": "Hybrid", "tuned": "Fine-tuned"}
 # Several hybrids share a colour; their mark tells them apart.
 MARKS = {"hybrid-2": "◆", "hybrid-3": "▲"}
+
+
+@dataclass(frozen=True)
+class Line(Themed):
+    """An underline: its colours, and a CSS style that tells it apart without them."""
+
+    style: str
+
+
+TERM_LINES: dict[str, Line] = {
+    "disease": Line("#CC79A7", "#E3A6C7", "solid"),
+    "symptom": Line("#009E73", "#4FC7A4", "solid"),
+    "drug": Line("#B58900", "#E6C04D", "double"),
+    "anatomy": Line("#5F6B78", "#A9B4C0", "dashed"),
+    "procedure": Line("#8C6D1F", "#C9A85A", "dotted"),
+}
 BACKGROUND = Themed("#FFFFFF", "#0E1117")
 
 # From "the same" (the page itself) to "as far apart as can be".

@@ -4,25 +4,26 @@ Every form carries the same data, legend, direction, unit, noise and provenance 
 units; scores nothing.
 """
 
-import csv
 import hashlib
 import html
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import altair as alt
 
+from core.measure.diff import Diff
 from core.measure.metrics import METRICS
-from core.measure.units import Unit
+from core.measure.tokens import TokenScore
+from core.measure.units import Unit, units
+from core.pair.parts import MASKS
 from core.present.charts import FONT
 from core.present.colour import BACKGROUND, colour_of, stops, text_on
+from core.present.figures import LIMIT, SANS, drawn, table
+from core.present.provenance import Source
+from core.present.strip import display_texts
 from core.present.texts import two_digits
 
-KINDS = ("png", "svg", "pdf", "html", "csv", "json")
-SANS = "'DejaVu Sans', 'Noto Sans', sans-serif"
 MONO = "'DejaVu Sans Mono', 'Noto Sans Mono', ui-monospace, monospace"
 _CHAR, _LINE, _WIDTH, _TOP = 7.83, 22, 92, 104  # of the picture: pixels a character and a line, characters a line
 
@@ -42,30 +43,26 @@ class Heatmap:
 
     Attributes:
         title: whose text it is.
-        question: what was asked.
+        source: models and question.
         metric: name in the metrics table.
         mask, granularity: what is coloured, by what.
         noise: values below it are no difference.
-        pair: the pair's name.
-        provenance: one line: models, hashes, device, versions.
         units: the text.
     """
 
     title: str
-    question: str
+    source: Source
     metric: str
     mask: str
     granularity: str
     noise: float
-    pair: str
-    provenance: str
     units: tuple[HeatUnit, ...]
 
     @property
     def data_hash(self) -> str:
         """SHA-256 of everything the figure shows, the same for every form of it."""
         shown = [
-            self.title, self.question, self.metric, self.mask, self.granularity, self.noise, self.pair, self.provenance,
+            self.title, asdict(self.source), self.metric, self.mask, self.granularity, self.noise,
             [[unit.text, unit.part, unit.value] for unit in self.units],
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(shown, ensure_ascii=False).encode()).hexdigest()
@@ -76,7 +73,7 @@ class Heatmap:
         metric = {"kl_tuned_base": "kl-tuned-from-base", "kl_base_tuned": "kl-base-from-tuned"}.get(
             self.metric, self.metric.replace("_", "-")
         )
-        return f"graft-{self.pair}-{metric}-{self.granularity}".replace(" ", "-")
+        return f"graft-{self.source.pair}-{metric}-{self.granularity}".replace(" ", "-")
 
     @property
     def legend(self) -> str:
@@ -84,6 +81,9 @@ class Heatmap:
         metric = METRICS[self.metric]
         unit = "" if metric.unit == "1" else f" {metric.unit}"
         low, high = (two_digits(end) for end in metric.domain)
+        if metric.steps:
+            classes = ", ".join(f"{k} {step}" for k, step in enumerate(metric.steps))
+            return f"{metric.label}: {classes}{'; mean over each sentence' * (self.granularity == 'sentence')}."
         how = {"word": "; a word's divergence is the sum over its tokens", "sentence": "; mean over each sentence"}
         return f"{metric.label}, {low} to {high}{unit}, fixed scale{how.get(self.granularity, '')}."
 
@@ -93,52 +93,48 @@ class Heatmap:
         unit = "" if METRICS[self.metric].unit == "1" else f" {METRICS[self.metric].unit}"
         return f"Dotted or plain: below numerical noise ({two_digits(self.noise)}{unit}) or without a value."
 
+    def as_file(self, kind: str, theme: str = "light") -> bytes:
+        """The figure as a file's content.
 
-def heatmap(found: Sequence[Unit], mask: Sequence[str], **about: Any) -> Heatmap:
-    """A heatmap of units; `about` are the other fields of `Heatmap`, but `mask` is told by `mask_name`."""
-    metric, name = about["metric"], about.pop("mask_name")
-    shown = (*mask, "format")
-    rows = tuple(HeatUnit(unit.text, unit.part, unit.values[metric] if unit.part in shown else None) for unit in found)
-    return Heatmap(mask=name, units=rows, **about)
-
-
-def export(figure: Heatmap, kind: str, theme: str = "light") -> bytes:
-    """The figure as a file's content.
-
-    Args:
-        figure: what to draw.
-        kind: `png` (at twice the size), `svg`, `pdf`, `html`, `csv` or `json`.
-        theme: `light` or `dark`, of pictures and pages.
-    """
-    if kind == "csv":
-        return _csv(figure).encode()
-    if kind == "json":
-        fields = {name: getattr(figure, name) for name in Heatmap.__dataclass_fields__ if name != "units"}
-        rows = [{"text": unit.text, "part": unit.part, "value": unit.value} for unit in figure.units]
-        text = json.dumps({**fields, "data_sha256": figure.data_hash, "units": rows}, ensure_ascii=False, indent=1)
-        return text.encode()
-    if kind == "html":
-        return page(figure, theme).encode()
-    file = io.BytesIO()
-    chart = picture(figure, theme)
-    if kind == "svg":
-        text_file = io.StringIO()
-        chart.save(text_file, format="svg")
-        return text_file.getvalue().encode()
-    chart.save(file, format=kind, **({"scale_factor": 2} if kind == "png" else {}))
-    return file.getvalue()
+        Args:
+            kind: `png` (at twice the size), `svg`, `pdf`, `html`, `csv` or `json`.
+            theme: `light` or `dark`, of pictures and pages.
+        """
+        if kind == "csv":
+            rows = tuple({"text": unit.text, "part": unit.part, self.metric: unit.value} for unit in self.units)
+            return table(rows, f"{self.title}; {self.legend} {self.noise_note} {self.source.line}", self.data_hash)
+        if kind == "json":
+            whole = {**asdict(self), "data_sha256": self.data_hash}
+            return json.dumps(whole, ensure_ascii=False, indent=1).encode()
+        return page(self, theme).encode() if kind == "html" else drawn(picture(self, theme), kind)
 
 
-def _csv(figure: Heatmap) -> str:
-    file = io.StringIO()
-    file.write(
-        f"# {figure.title}; {figure.legend} {figure.noise_note} {figure.provenance}; data sha256 {figure.data_hash}\n"
+def shown_tokens(found: Diff) -> tuple[TokenScore, ...]:
+    """The tokens a heatmap shows: the answer's, and the prompt's where the mask asks for it."""
+    with_prompt = "prompt" in MASKS[found.mask]
+    return tuple(t for t in found.tokens if with_prompt or t.part not in ("prompt", "template"))
+
+
+def shown_units(found: Diff, granularity: str) -> tuple[Unit, ...]:
+    """The same cut into tokens, words or sentences, as they are displayed."""
+    tokens = shown_tokens(found)
+    return units(tokens, display_texts([bytes.fromhex(token.bytes) for token in tokens]), granularity)
+
+
+def noise_of_metric(found: Diff, metric: str) -> float:
+    """Values of a metric below this are no difference; 0 for classes, which have no noise."""
+    summary = found.summary.get(metric)
+    return (summary.noise_token or 0.0) if summary else 0.0
+
+
+def heatmap(found: Diff, title: str, metric: str, granularity: str, source: Source) -> Heatmap:
+    """A scored text as a heatmap; headings keep their values, whatever the mask."""
+    coloured = (*MASKS[found.mask], "format")
+    rows = tuple(
+        HeatUnit(unit.text, unit.part, unit.values[metric] if unit.part in coloured else None)
+        for unit in shown_units(found, granularity)
     )
-    writer = csv.writer(file)
-    writer.writerow(["text", "part", figure.metric])
-    for unit in figure.units:
-        writer.writerow([unit.text, unit.part, "" if unit.value is None else repr(unit.value)])
-    return file.getvalue()
+    return Heatmap(title, source, metric, found.mask, granularity, noise_of_metric(found, metric), rows)
 
 
 _STYLE = """
@@ -168,11 +164,11 @@ def page(figure: Heatmap, theme: str = "light") -> str:
 <title>{html.escape(figure.title)} – {html.escape(metric.label)}</title>
 <style>{style}</style></head><body>
 <h1>{html.escape(figure.title)}</h1>
-<p>Asked: “{html.escape(figure.question)}”</p>
+<p>Asked: “{html.escape(figure.source.question)}”</p>
 <p>{low} <span class="bar"></span> {high} · {html.escape(figure.legend)} {html.escape(figure.noise_note)}</p>
 <div class="text">{"".join(_span(unit, figure, theme) for unit in figure.units)}</div>
-<p><small>It shows where the two models disagree, not why and not which is right.
-{html.escape(figure.provenance)} · data SHA-256 {figure.data_hash}</small></p>
+<p><small>{LIMIT}
+{html.escape(figure.source.line)} · data SHA-256 {figure.data_hash}</small></p>
 </body></html>
 """
 
@@ -202,10 +198,10 @@ def picture(figure: Heatmap, theme: str = "light") -> Any:
     ]
     lines = [
         {"x": 10, "y": 16, "text": figure.title, "size": 15, "weight": 600},
-        {"x": 10, "y": 38, "text": f"Asked: “{_cut(figure.question, 108)}”", "size": 12, "weight": 400},
+        {"x": 10, "y": 38, "text": f"Asked: “{_cut(figure.source.question, 108)}”", "size": 12, "weight": 400},
         {"x": 200, "y": 62, "text": _cut(figure.legend, 110), "size": 10, "weight": 400},
         {"x": 200, "y": 76, "text": figure.noise_note, "size": 10, "weight": 400},
-        {"x": 10, "y": height - 34, "text": _cut(figure.provenance, 150), "size": 8.5, "weight": 400},
+        {"x": 10, "y": height - 34, "text": _cut(figure.source.line, 150), "size": 8.5, "weight": 400},
         {"x": 10, "y": height - 18, "text": f"data SHA-256 {figure.data_hash}", "size": 8.5, "weight": 400},
     ]
     x = alt.X("x:Q", scale=alt.Scale(domain=[0, width], nice=False), axis=None)

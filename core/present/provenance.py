@@ -85,6 +85,26 @@ def provenance_line(found: Provenance) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a figure says of where it comes from.
+
+    Attributes:
+        pair: the pair's name.
+        line: models, hashes, device, versions.
+        question: what was asked.
+    """
+
+    pair: str
+    line: str
+    question: str
+
+
+def source_of(pair: Pair, question: str) -> Source:
+    """Where figures made with a pair come from."""
+    return Source(pair.spec.name, provenance_line(provenance_of(pair)), question)
+
+
 def command_line(arguments: Sequence[str]) -> str:
     """The line to type, from the arguments after `python -m core`."""
     return shlex.join(["python", "-m", "core", *arguments])

@@ -88,6 +88,7 @@ class DiffReport(Report):
     choices: Choices
     by_position: tuple[Bin, ...]
     by_entropy: tuple[Bin, ...]
+    by_part: dict[str, Summary]
     reasoning_finished: bool | None
     warnings: tuple[str, ...]
     tokens: tuple[TokenScore, ...]

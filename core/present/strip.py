@@ -11,7 +11,7 @@ from typing import Any
 from core.measure.metrics import DEFAULT_COLOUR, METRICS
 from core.measure.tokens import Choice, TokenScore
 from core.measure.units import Unit
-from core.present.colour import SPEAKERS, mark_of, speaker_of, stops
+from core.present.colour import SPEAKERS, TERM_LINES, mark_of, speaker_of, stops
 
 HOVER_CHOICES = 5
 
@@ -63,6 +63,7 @@ def scale(metric_name: str = DEFAULT_COLOUR) -> dict[str, Any]:
         "plain": metric.plain,
         "unit": metric.unit,
         "domain": list(metric.domain),
+        "steps": list(metric.steps),
         "light": list(stops(metric, "light")),
         "dark": list(stops(metric, "dark")),
     }
@@ -110,7 +111,15 @@ def strip(
 
 
 def unit_strip(
-    lane: str, title: str, found: Sequence[Unit], metric_name: str, noise: float, mask: Sequence[str], note: str
+    lane: str,
+    title: str,
+    found: Sequence[Unit],
+    metric_name: str,
+    noise: float,
+    mask: Sequence[str],
+    note: str,
+    terms: Sequence[str | None] = (),
+    spaces: bool = False,
 ) -> dict[str, Any]:
     """One text for the token-strip component, by tokens, words or sentences.
 
@@ -122,13 +131,16 @@ def unit_strip(
         noise: values below this are no difference.
         mask: parts whose units are coloured; headings always are.
         note: one line under the text.
+        terms: category of the medical term each unit belongs to; empty where terms are not to be shown.
+        spaces: whether spaces are drawn.
     """
     shown = (*mask, "format")
     tokens = []
-    for unit in found:
+    for unit, term in zip(found, terms or [None] * len(found), strict=True):
         value = unit.values[metric_name] if unit.part in shown else None
-        tokens.append([unit.text, _short(value), unit.part])
-    return _lane(lane, title, tokens, metric_name, noise, note)
+        tokens.append([unit.text, _short(value), unit.part, term])
+    categories = {name: asdict(line) for name, line in TERM_LINES.items()} if terms else {}
+    return _lane(lane, title, tokens, metric_name, noise, note, categories=categories, spaces=spaces)
 
 
 def _lane(
@@ -148,6 +160,8 @@ def _lane(
         "parted": None,
         "shared": "",
         "running": False,
+        "categories": {},
+        "spaces": False,
         **more,
     }
 

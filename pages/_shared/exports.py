@@ -1,10 +1,14 @@
-"""Downloads of a heatmap in every form. Knows figures; draws none on screen."""
+"""Figures on a page with their downloads in every form. Knows figures; computes none."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
-from core.present.heatmap import KINDS, Heatmap, export
+from core.present.charts import Rows, clear
+from core.present.figures import KINDS, Exportable, Figure
+from core.present.provenance import Source
 
 _WORDS = {
     "png": "PNG, twice the size",
@@ -20,14 +24,23 @@ _MIME = {
 }  # fmt: skip
 
 
-def draw_exports(figure: Heatmap, key: str) -> None:
+def draw_figure(
+    source: Source, title: str, legend: str, noise_note: str, slug: str, rows: Rows, draw: Callable[[Rows], Any]
+) -> None:
+    """A chart with its downloads under it; the fields are those of `Figure`."""
+    figure = Figure(title, source, legend, noise_note, slug, tuple(rows), draw)
+    st.altair_chart(clear(draw(rows)), theme=None)
+    draw_exports(figure, slug)
+
+
+def draw_exports(figure: Exportable, key: str) -> None:
     """A button for each form; every file carries legend, noise, provenance and the data's hash."""
     theme = st.context.theme.type or "light"
     with st.popover("Export"):
         for kind in KINDS:
             st.download_button(
                 _WORDS[kind],
-                partial(export, figure, kind, theme),
+                partial(figure.as_file, kind, theme),
                 f"{figure.file_name}.{kind}",
                 _MIME[kind],
                 on_click="ignore",

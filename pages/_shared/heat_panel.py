@@ -5,58 +5,53 @@ Knows scored texts; scores none.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
 from core.measure.diff import Diff
+from core.measure.medical import categories_of
 from core.measure.metrics import METRICS
 from core.measure.tokens import TokenScore
-from core.measure.units import Unit, units
+from core.measure.units import Unit
 from core.pair.parts import MASKS
-from core.present.heatmap import heatmap
-from core.present.strip import display_texts, unit_strip
+from core.present.charts import bin_rows, bins_chart
+from core.present.heatmap import heatmap, noise_of_metric, shown_tokens, shown_units
+from core.present.provenance import Source
+from core.present.strip import unit_strip
 from core.present.texts import two_digits
 from core.present.words import concentration_words
 from pages._shared.components import token_lanes
-from pages._shared.exports import draw_exports
+from pages._shared.exports import draw_exports, draw_figure
 from pages._shared.texts import Text
 
 
 @dataclass(frozen=True)
-class Source:
-    """What an export says of where it comes from: the pair's name, and the provenance line."""
+class Look:
+    """How a text is to be drawn: coloured by what, cut how, with what marked."""
 
-    pair: str
-    line: str
-
-
-def shown_tokens(found: Diff) -> tuple[TokenScore, ...]:
-    """The tokens a heatmap shows: the answer's, and the prompt's where the mask asks for it."""
-    inside = MASKS[found.mask]
-    with_prompt = "prompt" in inside
-    return tuple(t for t in found.tokens if with_prompt or t.part not in ("prompt", "template"))
+    metric: str
+    granularity: str
+    spaces: bool
+    terms: bool
 
 
 def draw_heat(
-    texts: Sequence[Text], scored: Sequence[Diff], metric: str, granularity: str, source: Source
+    texts: Sequence[Text], scored: Sequence[Diff], look: Look, sources: Sequence[Source]
 ) -> tuple[int, int] | None:
     """Draws the texts with their exports; which text and which token position was just clicked."""
-    strips, all_units, figures = [], [], []
+    strips, all_units = [], []
     for text, found in zip(texts, scored, strict=True):
-        tokens = shown_tokens(found)
-        cut = units(tokens, display_texts([bytes.fromhex(token.bytes) for token in tokens]), granularity)
-        noise = found.summary[metric].noise_token or 0.0
-        strips.append(unit_strip(text.lane, text.label, cut, metric, noise, MASKS[found.mask], _note(found, metric)))
-        all_units.append((tokens, cut))
-        figures.append(
-            heatmap(
-                cut, MASKS[found.mask], title=text.label, question=text.question, metric=metric,
-                mask_name=found.mask, granularity=granularity, noise=noise, pair=source.pair, provenance=source.line,
-            )
-        )  # fmt: skip
+        cut = shown_units(found, look.granularity)
+        noise, note = noise_of_metric(found, look.metric), _note(found, look.metric)
+        terms = categories_of([unit.text for unit in cut]) if look.terms else ()
+        mask = MASKS[found.mask]
+        strips.append(unit_strip(text.lane, text.label, cut, look.metric, noise, mask, note, terms, look.spaces))
+        all_units.append((shown_tokens(found), cut))
     picked = token_lanes(strips, key="heat")
     with st.container(horizontal=True):
-        for number, figure in enumerate(figures):
+        for number, (text, found) in enumerate(zip(texts, scored, strict=True)):
+            figure = heatmap(found, text.label, look.metric, look.granularity, sources[number])
             draw_exports(figure, str(number))
     if picked is None or picked[0] >= len(texts) or picked[1] >= len(all_units[picked[0]][1]):
         return None
@@ -71,6 +66,8 @@ def _strongest(tokens: Sequence[TokenScore], unit: Unit) -> int:
 
 
 def _note(found: Diff, metric: str) -> str:
+    if METRICS[metric].steps:
+        return _classes(found)
     figure = found.summary[metric]
     unit = "" if METRICS[metric].unit == "1" else f" {METRICS[metric].unit}"
     if figure.mean is None:
@@ -78,7 +75,14 @@ def _note(found: Diff, metric: str) -> str:
     return f"mean {two_digits(figure.mean)} ± {two_digits(figure.noise)}{unit} over {figure.n} tokens"
 
 
-def draw_summary(text: Text, found: Diff) -> None:
+def _classes(found: Diff) -> str:
+    shares = found.choices
+    if shares.unshifted is None:
+        return "no token in this part of the text"
+    return f"{shares.unshifted:.0%} unshifted, {shares.marginal:.0%} marginal, {shares.shifted:.0%} shifted"
+
+
+def draw_summary(text: Text, found: Diff, source: Source) -> None:
     """Where the divergence sits, in words and as tables."""
     st.markdown(f"**{text.label}**")
     st.write(concentration_words(found))
@@ -96,23 +100,38 @@ def draw_summary(text: Text, found: Diff) -> None:
             for name, s in found.summary.items()
         ]
         st.table(rows, hide_index=True)
-        left, right = st.columns(2)
-        for column, title, bins in (
-            (left, "by place in the text, 0 to 1", found.by_position),
-            (right, "by how undecided base is (entropy, nats)", found.by_entropy),
-        ):
-            column.caption(f"Mean KL(tuned‖base) {title}")
-            column.table(
-                [
-                    {"from": two_digits(b.low), "to": two_digits(b.high), "nats": two_digits(b.mean_kl), "tokens": b.n}
-                    for b in bins
-                ],
-                hide_index=True,
-            )
+        st.caption("Mean KL(tuned‖base) by part of the text, whatever part is chosen above")
+        parts = {part: found.by_part[part] for part in found.by_part if found.by_part[part].n}
+        st.table(
+            [
+                {"part": part, "nats": two_digits(p.mean), "± noise": two_digits(p.noise), "tokens": p.n}
+                for part, p in parts.items()
+            ],
+            hide_index=True,
+        )
+    with st.expander("Where in the text, and where base was undecided"):
+        _draw_bins(text, found, source)
     with st.expander("Tokens with the largest divergence"):
         kept = [t for t in found.tokens if t.part in MASKS[found.mask] and t.kl_tuned_base is not None]
         top = sorted(kept, key=lambda t: t.kl_tuned_base or 0.0, reverse=True)[:30]
         st.dataframe([_row(token) for token in top], hide_index=True, width="stretch")
+
+
+def _draw_bins(text: Text, found: Diff, source: Source) -> None:
+    noise = f"± {two_digits(found.summary['kl_tuned_base'].noise)} nats by numerical noise over the whole text."
+    for column, along, words, bins in zip(
+        st.columns(2),
+        ("position", "entropy"),
+        ("place in the text, from its first (0) to its last token (1)", "entropy of base at the token, nats"),
+        (found.by_position, found.by_entropy),
+        strict=True,
+    ):
+        with column:
+            draw_figure(
+                source, f"{text.label}: divergence by {along}",
+                f"Mean KL(tuned‖base) in nats over fifths of the tokens, by {words}.", noise,
+                f"kl-tuned-from-base-by-{along}-{text.lane}", bin_rows(bins), partial(bins_chart, along=words),
+            )  # fmt: skip
 
 
 def _row(token: TokenScore) -> dict[str, object]:

@@ -1,10 +1,12 @@
 """The colour scale's legend, as wide as a line. Knows colours; knows no run."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import streamlit as st
 
 from core.measure.metrics import DEFAULT_COLOUR, METRICS
+from core.present.colour import TERM_LINES
 from core.present.strip import scale
 from core.present.texts import two_digits
 from pages._shared.components import script
@@ -18,7 +20,9 @@ _legend = st.components.v2.component(
 )
 
 
-def draw_legend(noise: float | None, metric: str = DEFAULT_COLOUR) -> None:
-    """What colours, underlines and hatching mean."""
+def draw_legend(noise: float | None, metric: str = DEFAULT_COLOUR, parted: bool = True, terms: bool = False) -> None:
+    """What colours, underlines and hatching mean; with a bar for where answers part, and medical terms, if drawn."""
     words = "below numerical noise" if noise is None else f"below numerical noise ({two_digits(noise)})"
-    _legend(key="legend", data={**scale(metric), "noise": words, "signed": METRICS[metric].signed})
+    lines = {name: asdict(line) for name, line in TERM_LINES.items()} if terms else {}
+    signed = METRICS[metric].signed
+    _legend(key="legend", data={**scale(metric), "noise": words, "signed": signed, "parted": parted, "terms": lines})

@@ -29,10 +29,13 @@ function paint(span, value, data, theme) {
 }
 
 // The leading space and the ink of a token: only the ink is coloured, so no colour hangs at the end of a line.
-function shownText(text, part) {
+function shownText(text, part, spaces) {
   if (part === "end") return ["", " end"];
   if (text === "") return ["", "·"]; // the rest of a character shown at an earlier token
-  const shown = text.replace(/\n/g, "↵\n");
+  const newlines = text.replace(/\n/g, "↵\n");
+  // A mark with a place to break after it, so that lines wrap as they do without.
+  const shown = spaces ? newlines.replace(/ /g, "␣\u200b").replace(/\t/g, "⇥\t") : newlines;
+  if (spaces) return ["", shown];
   const ink = shown.trimStart();
   return ink ? [shown.slice(0, shown.length - ink.length), ink] : ["", shown];
 }
@@ -63,11 +66,11 @@ function choices(title, list) {
 
 function showDetails(state, index) {
   const { data, card, spans } = state;
-  const [text, value, part] = data.tokens[index];
+  const [text, value, part, term] = data.tokens[index];
   card.replaceChildren();
   const title = element("div", "card-title");
   title.appendChild(element("span", "", JSON.stringify(text)));
-  title.appendChild(element("span", "card-part", part === "format" ? "fixed heading" : part));
+  title.appendChild(element("span", "card-part", part === "format" ? "fixed heading" : term ? `${part} · ${term}` : part));
   card.appendChild(title);
   const detail = data.details[index];
   if (detail) {
@@ -198,15 +201,18 @@ function drawLane(root, data, theme, pick) {
   root.style.setProperty("--speaker", colour);
 
   while (state.spans.length > data.tokens.length) state.spans.pop().remove();
-  data.tokens.forEach(([text, value, part], index) => {
-    const print = `${text}|${value}|${part}|${theme}|${data.noise}|${data.scale.label}|${sharing(data, index)}`;
+  data.tokens.forEach(([text, value, part, term], index) => {
+    const print = `${text}|${value}|${part}|${term}|${data.spaces}|${theme}|${data.noise}|${data.scale.label}|${sharing(data, index)}`;
     if (state.drawn[index] === print && state.spans[index]) return;
     if (!state.spans[index]) state.spans[index] = makeToken(state, index);
     const span = state.spans[index];
-    const [space, shown] = shownText(text, part);
+    const [space, shown] = shownText(text, part, data.spaces);
     const ink = element("span", "ink", shown);
     span.replaceChildren(document.createTextNode(space), ink);
     span.dataset.part = part;
+    const line = data.categories[term];
+    ink.style.borderBottom = line ? `3px ${line.style} ${line[theme]}` : "";
+    span.dataset.term = line ? term : "";
     span.setAttribute("aria-label", `${text}${value === null ? "" : `, ${value.toPrecision(2)}`}`);
     span.classList.toggle("joined", text === "");
     span.classList.toggle("parted", index === data.parted);

@@ -14,8 +14,10 @@ from core.intervene.why import LayerEffects, RankedChoice, Why, layer_effects, w
 from core.measure.terms import Term
 from core.pair.gates import Gates
 from core.pair.pair import Pair
-from core.present.charts import layer_effects_chart, slopes_chart
+from core.present.charts import effect_rows, effects_chart, slope_rows, slopes_chart
+from core.present.provenance import Source, source_of
 from core.present.texts import two_digits
+from pages._shared.exports import draw_figure
 from pages._shared.tasks import compute
 from pages._shared.texts import Text
 
@@ -32,10 +34,11 @@ def ask_why(worker: Worker, page: str, text: Text, pos: int) -> None:
     pieces = worker.pair.prompts.pieces([reasons.token_id, reasons.gained_id, reasons.lost_id])
     word, gained, lost = (piece.text for piece in pieces)
     draw_why(reasons, word)
-    draw_slopes(reasons, gained, lost)
+    source = source_of(worker.pair, text.question)
+    draw_slopes(reasons, gained, lost, source)
     effects = compute(worker, "effects", page, (ids, pos), partial(_effects, ids, pos), "Grafting each layer")
     if effects is not None:
-        draw_effects(effects)
+        draw_effects(effects, pos, _shown(word), source)
 
 
 def _why(ids: tuple[int, ...], pos: int, gates: Gates | None, pair: Pair, progress: Progress) -> Why:
@@ -67,29 +70,36 @@ def draw_why(found: Why, word: str) -> None:
     )
 
 
-def draw_slopes(found: Why, gained: str, lost: str) -> None:
+def draw_slopes(found: Why, gained: str, lost: str, source: Source) -> None:
     """The quick ranking of layers."""
     st.markdown("**Which layers, at a glance**")
-    st.altair_chart(slopes_chart(found.attribution), theme=None)
     ends = f"base {two_digits(found.contrast_base)}, fine-tuned {two_digits(found.contrast_tuned)}"
-    st.caption(
+    legend = (
         f"By how much grafting a little of each part into base would move the contrast between “{_shown(gained)}” "
         f"and “{_shown(lost)}” ({ends}): a slope at the base model, a ranking and not yet an effect."
     )
+    title = f"Slopes by layer at token {found.pos}, “{_shown(found.token_text)}”"
+    slug = f"slopes-token-{found.pos}"
+    draw_figure(
+        source, title, legend, "First order: no noise is computed.", slug, slope_rows(found.attribution), slopes_chart
+    )
+    st.caption(legend)
 
 
-def draw_effects(effects: LayerEffects) -> None:
+def draw_effects(effects: LayerEffects, pos: int, word: str, source: Source) -> None:
     """The exact effects of layers."""
     st.markdown("**Which layers, exactly**")
     if all(result.recovery is None for result in effects.alone.results):
         st.write("The two models do not differ here beyond numerical noise: no difference to recover.")
         return
-    st.altair_chart(layer_effects_chart(effects), theme=None)
-    st.caption(
-        "Recovery of this prediction: 0 is the base model, 1 the fine-tuned one. Each layer grafted alone, and all "
-        "layers but each. The two differ where layers work together. It says where the change acts, not whether it is "
-        "right."
+    legend = (
+        "Recovery of this prediction, 1 − K(S)/K(∅) with K = KL(tuned‖grafted): 0 is the base model, 1 the fine-tuned "
+        "one. Each layer grafted alone, and all layers but each. The two differ where layers work together."
     )
+    moved = max(result.recovery_noise or 0.0 for result in (*effects.alone.results, *effects.without.results))
+    title, noise = f"Recovery by layer at token {pos}, “{word}”", f"± at most {two_digits(moved)} by numerical noise."
+    draw_figure(source, title, legend, noise, f"recovery-token-{pos}", effect_rows(effects), effects_chart)
+    st.caption(f"{legend} {noise} It says where the change acts, not whether it is right.")
 
 
 def _sentence(found: Why) -> str:

@@ -46,3 +46,14 @@ def test_units_joined_are_the_text_and_cover_every_token_once(texts: list[str], 
     found = units(scored(texts, [0.5] * len(texts)), texts, granularity)
     assert "".join(unit.text for unit in found) == "".join(texts)
     assert [k for unit in found for k in range(unit.first, unit.last + 1)] == list(range(len(texts)))
+
+
+def test_rank_classes_follow_the_rank_and_a_word_has_the_highest() -> None:
+    token = TokenScore(0, 0, "", "", "answer")
+    ranked = [replace(token, rank_base=rank) for rank in (1, 2, 3, 4, 900)]
+    assert [one.rank_class for one in ranked] == [0, 1, 1, 2, 2]
+    assert token.rank_class is None
+    (word,) = units(ranked[:3], [" re", "flu", "x"], "word")
+    assert word.values["rank_class"] == 1
+    (sentence,) = units(ranked, [" a", " b", " c", " d", " e"], "sentence")
+    assert sentence.values["rank_class"] == pytest.approx(6 / 5)

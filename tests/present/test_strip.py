@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.measure.metrics import METRICS
+from core.measure.metrics import METRICS, SUMMARISED
 from core.measure.tokens import TokenScore
 from core.present.strip import HOVER_CHOICES, display_texts, scale, strip
 from tests.tokens import choices, token
@@ -14,7 +14,7 @@ SMILE = "😀".encode()
 
 
 def _scored(content: str | bytes, js_distance: float = 0.25, **scores: float) -> TokenScore:
-    values = dict.fromkeys(METRICS, 0.0) | {"js_distance": js_distance, "kl_tuned_base": 0.123456} | scores
+    values = dict.fromkeys(SUMMARISED, 0.0) | {"js_distance": js_distance, "kl_tuned_base": 0.123456} | scores
     tops = {"top_base": choices(*range(10)), "top_tuned": choices(*range(20, 30))}
     return token(content, rank_base=3, rank_tuned=1, **values, **tops)
 
