@@ -4,7 +4,6 @@ from functools import partial
 
 import streamlit as st
 
-from core.errors import GraftError
 from core.generate.requests import Progress
 from core.measure.diff import Diff, diff
 from core.measure.metrics import METRICS
@@ -14,21 +13,15 @@ from core.pair.parts import Mask
 from core.present.heatmap import noise_of_metric
 from core.present.provenance import source_of
 from core.present.words import LIMITS
-from pages._shared.frame import footer, open_page, open_worker, show_error
+from pages._shared.frame import footer, open_page, open_worker
 from pages._shared.heat_panel import Look, draw_heat, draw_summary
 from pages._shared.legend import draw_legend
+from pages._shared.lens_panel import draw_lens
 from pages._shared.tasks import compute
-from pages._shared.texts import PASTED, Text, draw_pasted, run_at_hand, texts_of
+from pages._shared.texts import MASK_WORDS, Text, choose_text, draw_asked, draw_pasted
 from pages._shared.why_panel import ask_why
 
 PAGE = "Divergence"
-MASKS = {
-    "response": "reasoning and answer",
-    "reasoning": "reasoning",
-    "answer": "answer",
-    "prompt": "question",
-    "all": "all",
-}
 NOTHING = "nothing"
 
 
@@ -38,26 +31,24 @@ def _score(text: Text, mask: Mask, pair: Pair, progress: Progress) -> Diff:
 
 def _choose() -> tuple[list[Text], Mask, Look]:
     """The texts to look at, which part of them counts, and how they are drawn."""
-    report = run_at_hand()
-    at_hand: dict[str, Text] = {}
-    try:
-        at_hand = {text.label: text for text in (texts_of(worker.pair, report) if report else ())}
-    except GraftError as error:
-        show_error(error)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = st.selectbox("Text", [*reversed(at_hand), PASTED], key="text_first", width=230)
-        beside = st.selectbox("beside it", [NOTHING, *(t for t in at_hand if t != first)], key="text_beside", width=230)
+        chosen, at_hand = choose_text(worker.pair)
+        others = [label for label in at_hand if chosen is None or label != chosen.label]
+        beside = st.selectbox("beside it", [NOTHING, *others], key="text_beside", width=230)
         metric = st.selectbox("colour", list(METRICS), format_func=lambda m: METRICS[m].label, key="metric", width=200)
-        mask = st.selectbox("part of the text", list(MASKS), format_func=MASKS.__getitem__, key="mask", width=220)
+        mask = st.selectbox(
+            "part of the text", list(MASK_WORDS), format_func=MASK_WORDS.__getitem__, key="mask", width=220
+        )
         granularity = st.segmented_control("by", GRANULARITIES, key="granularity", required=True, default="token")
         with st.popover("Marks"):
             terms = st.toggle(
                 "medical terms", key="show_terms", help="Underlined by category. A word list, not a judgement."
             )
             spaces = st.toggle("spaces", key="show_spaces")
-    if report is not None and first != PASTED:
-        st.caption(f"Asked: “{report.messages[-1]['content']}”")
-    chosen = draw_pasted(worker.pair) if first == PASTED else at_hand.get(first)
+    if chosen is None:
+        chosen = draw_pasted(worker.pair)
+    else:
+        draw_asked(chosen)
     texts = [chosen] if chosen is not None else []
     look = Look(metric, granularity or "token", spaces, terms)
     return [*texts, *([at_hand[beside]] if beside in at_hand else [])], mask, look
@@ -84,6 +75,8 @@ if texts and len(scored) == len(texts):
             ask_why(worker, PAGE, texts[which], pos)
     else:
         st.info("Click a token, or walk to it with the arrow keys and press Enter, to ask why it is there.")
+    with st.container(border=True):
+        draw_lens(worker, PAGE, texts[which if which < len(texts) else 0], mask)
     for text, found, source in zip(texts, scored, sources, strict=True):
         draw_summary(text, found, source)
     st.caption(LIMITS)

@@ -115,13 +115,17 @@ def emit(report: Any, text: str, arguments: argparse.Namespace, figure: Exportab
     """Prints a report and writes it to `--out`; as a picture or page it is the figure that is written."""
     if arguments.out is not None:
         try:
-            if figure is not None and arguments.out.suffix not in (".json", ".csv"):
+            if figure is not None and not _as_report(report, arguments.out):
                 arguments.out.write_bytes(figure.as_file(arguments.out.suffix.lstrip(".")))
             else:
                 write_report(report, arguments.out)
         except OSError as error:
             raise ArgumentError(f"Cannot write {arguments.out}: {error.strerror}.", "Choose another file.") from error
     print(to_json(report) if arguments.json else text)
+
+
+def _as_report(report: Any, path: Path) -> bool:
+    return path.suffix == ".json" or (path.suffix == ".csv" and isinstance(report, DiffReport))
 
 
 def write_report(report: Any, path: Path) -> None:
