@@ -122,7 +122,7 @@ def simple(page: Page) -> None:
     finish(page)
 
 
-def divergence(page: Page) -> None:
+def why(page: Page) -> None:
     """A heatmap, and a token asked why."""
     ask(page)
     finish(page)
@@ -134,20 +134,96 @@ def divergence(page: Page) -> None:
     page.wait_for_timeout(1500)
 
 
-def layers(page: Page) -> None:
+def token_layers(page: Page) -> None:
     """The layers that make a token."""
-    divergence(page)
+    why(page)
     page.get_by_text("Which layers, exactly").evaluate("e => e.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(1500)
 
 
+def terms(page: Page) -> None:
+    """Medical terms underlined, word by word."""
+    ask(page)
+    finish(page)
+    page.get_by_role("link", name="Divergence").click()
+    page.get_by_text("Click a token").wait_for(timeout=60_000)
+    page.get_by_text("word", exact=True).click()
+    page.get_by_role("button", name="Marks").click()
+    page.get_by_text("medical terms", exact=True).click()
+    page.wait_for_timeout(3000)
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(1500)
+
+
+def lens(page: Page) -> None:
+    """The layer × token lens."""
+    ask(page)
+    finish(page)
+    page.get_by_role("link", name="Divergence").click()
+    page.get_by_text("Click a token").wait_for(timeout=60_000)
+    page.get_by_text("Layer by layer: where in the model").click()
+    page.get_by_text("Mean over these tokens, by layer").wait_for(timeout=120_000)
+    page.get_by_text("Layer by layer:").last.evaluate("e => e.scrollIntoView()")
+    page.wait_for_timeout(2500)
+
+
+def mixer(page: Page) -> None:
+    """The live mixer."""
+    _layers(page)
+
+
+def sweeps(page: Page) -> None:
+    """Each layer alone and all but it."""
+    _layers(page)
+    page.get_by_text("Layer by layer", exact=True).click()
+    page.get_by_text("sets of layers for the work").wait_for(timeout=120_000)
+    page.wait_for_timeout(1500)
+
+
+def grid(page: Page) -> None:
+    """The patch grid, quick and exact."""
+    _layers(page)
+    page.get_by_text("Where in the text", exact=True).click()
+    page.get_by_role("button", name="Compute every cell").click(timeout=120_000)
+    page.get_by_text("Rank correlation").wait_for(timeout=60_000)
+    page.get_by_text("by numerical noise").wait_for(timeout=200_000)
+    page.get_by_text("At a glance").evaluate("e => e.scrollIntoView()")
+    page.wait_for_timeout(1500)
+
+
+def search(page: Page) -> None:
+    """The smallest sets with their controls."""
+    _layers(page)
+    page.get_by_text("Smallest sets", exact=True).click()
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_text("Interaction:").wait_for(timeout=500_000)
+    page.wait_for_timeout(1500)
+
+
+def checks(page: Page) -> None:
+    """The identities on this text."""
+    _layers(page)
+    page.get_by_text("Checks", exact=True).click()
+    page.get_by_text("the divergence of the output").wait_for(timeout=120_000)
+    page.wait_for_timeout(1500)
+
+
+def _layers(page: Page) -> None:
+    ask(page)
+    finish(page)
+    page.get_by_role("link", name="Layers").click()
+    page.get_by_text("logit-difference recovery").wait_for(timeout=120_000)
+    page.wait_for_timeout(1000)
+
+
+ASK = (empty, running, finished, words, error, simple)
+ON_DIVERGENCE = (why, token_layers, terms, lens)
+ON_LAYERS = (mixer, sweeps, grid, search, checks)
 STATES: dict[str, Callable[[Page], None]] = {
-    "empty": empty, "running": running, "finished": finished, "words": words, "error": error, "simple": simple,
-    "divergence": divergence, "layers": layers,
-}  # fmt: skip
-
-
-PAGE = {"divergence": "divergence", "layers": "divergence-layers"}
+    **{f"ask-{state.__name__}": state for state in ASK},
+    **{f"divergence-{state.__name__.replace('_', '-')}": state for state in ON_DIVERGENCE},
+    **{f"layers-{state.__name__}": state for state in ON_LAYERS},
+}
 
 
 def main() -> None:
@@ -159,7 +235,7 @@ def main() -> None:
             for theme in ("light", "dark"):
                 page = opened(browser, address, theme)
                 STATES[name](page)
-                page.screenshot(path=IMAGES / f"{PAGE.get(name, f'ask-{name}')}-{theme}.png")
+                page.screenshot(path=IMAGES / f"{name}-{theme}.png")
                 page.context.close()
                 print(name, theme, flush=True)
 

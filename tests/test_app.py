@@ -340,3 +340,52 @@ def test_two_texts_stand_beside_each_other(divergence: AppTest) -> None:
     for granularity in ("word", "sentence"):
         divergence.segmented_control(key="granularity").set_value(granularity).run()
         assert not divergence.exception
+
+
+@pytest.fixture
+def layers(tiny_app: AppTest) -> AppTest:
+    tiny_app.number_input(key="max_new_tokens").set_value(12)
+    finished(tiny_app, "What is asthma?")
+    return settled(tiny_app.switch_page("pages/layers.py").run())
+
+
+def test_the_mixer_recovers_nothing_with_no_layer_and_all_with_all(layers: AppTest) -> None:
+    for preset, recovery in (("none", 0.0), ("all", 1.0)):
+        layers.segmented_control(key="preset").set_value(preset).run()
+        settled(layers)
+        shown = next(metric for metric in layers.metric if metric.label == "recovery")
+        assert float(shown.value) == pytest.approx(recovery, abs=1e-3)
+    assert layers.session_state["hybrids"][0].layers == "all"  # the same hybrids as on the Ask page
+
+
+def test_bad_layers_in_the_mixer_say_which(layers: AppTest) -> None:
+    layers.text_input(key="layers").set_value("2,99").run()
+    assert "Layer 99 does not exist" in texts(layers.error)
+
+
+def test_every_question_about_layers_is_answered(layers: AppTest) -> None:
+    layers.segmented_control(key="layers_view").set_value("Layer by layer").run()
+    settled(layers)
+    box = layers.selectbox(key="sweep_question")
+    for question in box.options:
+        layers.selectbox(key="sweep_question").select(question).run()
+        settled(layers)
+        assert "sets of layers for the work of" in texts(layers.caption)
+        assert "K(∅)" in texts(layers.caption)
+    layers.selectbox(key="sweep_direction").set_value("base-into-tuned").run()
+    settled(layers)
+    assert "KL(base‖grafted)" in texts(layers.caption)
+
+
+def test_a_text_without_the_chosen_part_says_so(layers: AppTest) -> None:
+    answer = layers.session_state["run"].report().lanes[-1]
+    missing = "answer" if any(token.part == "reasoning" for token in answer.tokens) else "reasoning"
+    layers.selectbox(key="mask").set_value(missing).run()
+    assert "no such part" in texts(layers.error)
+
+
+def test_the_checks_hold_on_the_page(layers: AppTest) -> None:
+    layers.segmented_control(key="layers_view").set_value("Checks").run()
+    settled(layers)
+    assert texts(layers.markdown).count("holds") == 7
+    assert not layers.error

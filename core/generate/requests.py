@@ -9,7 +9,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from core.errors import GraftError
 from core.generate.record import Lane, LaneRecord
@@ -21,7 +21,14 @@ from core.pair.prompts import Prompt
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 Result = TypeVar("Result")
-Progress = Callable[[float], None]
+
+
+class Progress(Protocol):
+    """What work reports with; does not return once its request is closed."""
+
+    def __call__(self, share: float, so_far: object = None) -> None:
+        """Takes the share done, 0..1, and the result so far where there is one."""
+
 
 DEADLINE_SECONDS = 900.0
 
@@ -169,6 +176,7 @@ class Task(Request, Generic[Result]):
     Attributes:
         result: what came out; None before and where it failed or was stopped.
         share: how much is done, 0..1, as far as the work says so.
+        so_far: what the work has told of its result; stays after a stop.
     """
 
     def __init__(self, work: Callable[[Pair, Progress], Result], owner: str) -> None:
@@ -176,6 +184,7 @@ class Task(Request, Generic[Result]):
         self._work = work
         self.result: Result | None = None
         self.share = 0.0
+        self.so_far: object = None
 
     def run(self, pair: Pair) -> Status:
         """Calls the work with the pair and a function to report progress to; that function ends a closed task."""
@@ -185,7 +194,9 @@ class Task(Request, Generic[Result]):
             return "stopped"
         return "done"
 
-    def _progress(self, share: float) -> None:
+    def _progress(self, share: float, so_far: object = None) -> None:
         self.share = share
+        if so_far is not None:
+            self.so_far = so_far
         if self.closing:
             raise Closed

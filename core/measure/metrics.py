@@ -71,6 +71,18 @@ _ROWS = (
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
+# Not of a text's two models but of one of them and a hybrid; on the scale of KL(tuned‖base), to be held beside it.
+HYBRID_METRICS = {
+    f"kl_{donor}_hybrid": Metric(
+        f"kl_{donor}_hybrid",
+        f"KL({donor}‖hybrid)",
+        "how far the hybrid still is from the model its layers come from",
+        "nats",
+        False,
+        (0, 4),
+    )
+    for donor in ("tuned", "base")
+}
 DEFAULT_COLOUR = "js_distance"
 DEFAULT_FIGURE = "kl_tuned_base"
 SUMMARISED = tuple(metric.name for metric in _ROWS if not metric.steps)
@@ -82,3 +94,8 @@ UNITS: dict[str, str] = {name: METRICS[name].unit for name in SUMMARISED} | {
     "end_base": "1",
     "end_tuned": "1",
 }
+
+
+def metric_of(name: str) -> Metric:
+    """A metric of either table."""
+    return METRICS.get(name) or HYBRID_METRICS[name]

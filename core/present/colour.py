@@ -5,7 +5,7 @@ Fixed colours and fixed scales, the same on every page, in every export. Knows n
 
 from dataclasses import dataclass
 
-from core.measure.metrics import METRICS, Metric
+from core.measure.metrics import Metric, metric_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def stops(metric: Metric, theme: str) -> tuple[str, ...]:
 
 def colour_of(value: float, metric_name: str, theme: str = "light") -> str:
     """The colour of a value on its metric's fixed scale; clipped at the ends."""
-    metric = METRICS[metric_name]
+    metric = metric_of(metric_name)
     low, high = metric.domain
     colours = stops(metric, theme)
     place = min(max((value - low) / (high - low), 0.0), 1.0) * (len(colours) - 1)

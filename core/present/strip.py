@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from core.measure.metrics import DEFAULT_COLOUR, METRICS
+from core.measure.metrics import DEFAULT_COLOUR, metric_of
 from core.measure.tokens import Choice, TokenScore
 from core.measure.units import Unit
 from core.present.colour import SPEAKERS, TERM_LINES, mark_of, speaker_of, stops
@@ -57,7 +57,7 @@ def _characters(text: bytes) -> Iterator[tuple[str, int]]:
 
 def scale(metric_name: str = DEFAULT_COLOUR) -> dict[str, Any]:
     """A metric's fixed scale for the browser: label, ends, colours of both themes."""
-    metric = METRICS[metric_name]
+    metric = metric_of(metric_name)
     return {
         "label": metric.label,
         "plain": metric.plain,

@@ -10,7 +10,7 @@ from functools import partial
 import streamlit as st
 
 from core.measure.diff import Diff
-from core.measure.medical import categories_of
+from core.measure.medical import categories_of_units, medical_terms
 from core.measure.metrics import METRICS
 from core.measure.tokens import TokenScore
 from core.measure.units import Unit
@@ -44,7 +44,9 @@ def draw_heat(
     for text, found in zip(texts, scored, strict=True):
         cut = shown_units(found, look.granularity)
         noise, note = noise_of_metric(found, look.metric), _note(found, look.metric)
-        terms = categories_of([unit.text for unit in cut]) if look.terms else ()
+        texts_of_units = [unit.text for unit in cut]
+        spans = medical_terms().tag("".join(texts_of_units)) if look.terms else ()
+        terms = categories_of_units(spans, texts_of_units) if look.terms else ()
         mask = MASKS[found.mask]
         strips.append(unit_strip(text.lane, text.label, cut, look.metric, noise, mask, note, terms, look.spaces))
         all_units.append((shown_tokens(found), cut))

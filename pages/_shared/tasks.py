@@ -35,6 +35,7 @@ def compute(
     identity: Hashable,
     work: Callable[[Pair, Progress], Result],
     words: str,
+    draw_so_far: Callable[[Any], None] | None = None,
 ) -> Result | None:
     """What `work` gives, once it is there; until then draws how far it is, with a Stop, and gives None.
 
@@ -45,6 +46,7 @@ def compute(
         identity: what the result depends on; the same one is not computed again.
         work: as for `Worker.call`.
         words: what it is doing, for the bar.
+        draw_so_far: draws what the work has told of its result, while it runs and after a stop.
     """
     asked: dict[str, _Asked] = st.session_state.setdefault("tasks", {})
     known = asked.get(kind)
@@ -53,6 +55,8 @@ def compute(
             known.task.close()
             if known.identity == identity and not st.button("Compute again", key=f"again-{kind}"):
                 st.caption("Stopped.")
+                if draw_so_far is not None and known.task.so_far is not None:
+                    draw_so_far(known.task.so_far)
                 return None
         try:
             known = _Asked(identity, page, worker.call(work, browser_session().name))
@@ -66,14 +70,16 @@ def compute(
             show_error(known.task.error)
         result: Result | None = known.task.result
         return result
-    st.fragment(_watch, run_every=POLL_SECONDS)(worker, known.task, words)
+    st.fragment(_watch, run_every=POLL_SECONDS)(worker, known.task, words, draw_so_far)
     return None
 
 
-def _watch(worker: Worker, task: Task[Any], words: str) -> None:
+def _watch(worker: Worker, task: Task[Any], words: str, draw_so_far: Callable[[Any], None] | None) -> None:
     if task.ended:
         st.rerun()
     left, right = st.columns([8, 1], vertical_alignment="center")
     place = worker.place(task)
     left.progress(min(task.share, 1.0), text=f"Waiting: {place} before you." if place else f"{words} …")
     right.button("Stop", key=f"stop-{task.id}", on_click=task.close, width="stretch")
+    if draw_so_far is not None and task.so_far is not None:
+        draw_so_far(task.so_far)

@@ -18,6 +18,13 @@ from pages._shared.frame import show_error
 from pages._shared.resources import recorded_example
 
 PASTED = "A pasted answer"
+MASK_WORDS = {
+    "response": "reasoning and answer",
+    "reasoning": "reasoning",
+    "answer": "answer",
+    "prompt": "question",
+    "all": "all",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,29 @@ def texts_of(pair: Pair, report: RunReport) -> tuple[Text, ...]:
         ids = tuple(token.id for token in report.reference.tokens)
         found.append(Text("The reference answer", "reference", question, prompt, ids, hybrids[0]))
     return tuple(found)
+
+
+def texts_at_hand(pair: Pair) -> dict[str, Text]:
+    """The texts of the run at hand by label; says why where there are none."""
+    report = run_at_hand()
+    try:
+        return {text.label: text for text in (texts_of(pair, report) if report else ())}
+    except GraftError as error:
+        show_error(error)
+        return {}
+
+
+def choose_text(pair: Pair, width: int = 230) -> tuple[Text | None, dict[str, Text]]:
+    """The text to look at, fine-tuned's answer first, and what else is at hand; None while a pasted one is missing."""
+    at_hand = texts_at_hand(pair)
+    label = st.selectbox("Text", [*reversed(at_hand), PASTED], key="text_first", width=width)
+    return (None if label == PASTED else at_hand[label]), at_hand
+
+
+def draw_asked(text: Text) -> None:
+    """What was asked."""
+    asked = " ".join(text.question.split())
+    st.caption(f"Asked: “{asked[:300]}{'…' if len(asked) > 300 else ''}”")
 
 
 def draw_pasted(pair: Pair) -> Text | None:
