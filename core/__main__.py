@@ -19,7 +19,10 @@ COMMANDS = {
     "diff": "score every token of an answer under both models",
     "ask": "three answers to one question",
     "why": "question one token of an answer: words, first choices, layers",
+    "lens": "read both models after every layer: how far apart they are there, token by token",
     "sweep": "graft many sets of layers on one text: how much of the fine-tune each brings back",
+    "grid": "patch one model's activations into the other, layer by position: what each patch brings over",
+    "search": "find small sets of layers that bring back most of the fine-tune, and hold them against controls",
     "finetune": "train a LoRA adapter on question–answer rows",
 }
 

@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.measure.metrics import METRICS
 from core.pair.fetch import local_folder
+from core.pair.home import ASSETS
 from core.pair.registry import pair_spec
 from pages._shared.frame import footer, open_page
 
@@ -46,4 +47,6 @@ with st.expander("Its card: data, settings, curves, every figure, examples good 
     st.markdown(text.replace("\n## ", "\n##### "))
     if (curve := card.with_name("curve.svg")).is_file():
         st.image(str(curve), caption="Losses while it was trained")
+with st.expander("The word list behind underlined medical terms, and its sources"):
+    st.markdown((ASSETS / "lexicon" / "README.md").read_text().partition("\n")[2])
 footer()

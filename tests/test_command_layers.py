@@ -143,3 +143,28 @@ def test_a_dry_run_needs_no_folder_and_trains_nothing(llama_base: Path, tmp_path
     refused = run_command("finetune", "--base", str(llama_base), "--data", str(data), "--json")
     assert refused.code == 2
     assert "--adapter-dir" in refused.error["message"]
+
+
+@pytest.mark.parametrize("form", ["svg", "pdf", "csv"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sweep", *TEXT, "--kind", "single"],
+        ["why", *TEXT, "--pos", "8", "--quick"],
+        ["grid", *TEXT, "--site", "mlp_out", "--quick"],
+        ["search", *TEXT, "--random", "2", "--random-adapters", "1"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_layer_report_is_written_in_every_form(
+    folders: TinyFolders, tmp_path: Path, arguments: list[str], form: str
+) -> None:
+    file = tmp_path / f"figure.{form}"
+    outcome = run(folders, *arguments, "--out", str(file))
+    assert outcome.code == 0, outcome.err
+    content = file.read_bytes()
+    if form == "pdf":
+        assert content.startswith(b"%PDF")
+    else:
+        assert "data sha" in content.decode().lower()
+        assert str(folders.base.name) in content.decode()

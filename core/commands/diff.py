@@ -7,7 +7,7 @@ from core.commands.common import add_output, add_pair, add_question, build_promp
 from core.measure.diff import diff
 from core.measure.metrics import DEFAULT_COLOUR, METRICS, UNITS
 from core.measure.units import GRANULARITIES
-from core.present.figures import KINDS
+from core.present.figures import FORMS
 from core.present.heatmap import heatmap
 from core.present.provenance import source_of
 from core.present.reports import DiffReport
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Scores one text."""
-    check_out(arguments.out, KINDS)
+    check_out(arguments.out, FORMS)
     check_answer(arguments)
     pair = open_pair(arguments)
     prompt = build_prompt(arguments, pair)

@@ -8,7 +8,7 @@ from core.errors import ArgumentError
 from core.measure.lens import LENS_METRICS, lens, lens_choices
 from core.pair.gates import parse_layers
 from core.pair.parts import MASKS
-from core.present.figures import KINDS
+from core.present.figures import FORMS
 from core.present.lens_chart import lens_figure
 from core.present.lens_text import lens_text
 from core.present.provenance import source_of
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reads one text."""
-    check_out(arguments.out, KINDS)
+    check_out(arguments.out, FORMS)
     check_answer(arguments)
     cell = _parse_cell(arguments.cell)
     pair = open_pair(arguments)

@@ -9,6 +9,9 @@ from core.intervene.search import METHODS, RANDOM, SearchSettings, search
 from core.intervene.sets import BY
 from core.pair.gates import DIRECTIONS
 from core.pair.parts import MASKS
+from core.present.figures import FORMS
+from core.present.layer_figures import search_figure
+from core.present.provenance import source_of
 from core.present.reports import SearchReport
 from core.present.search_text import search_text
 
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Searches one text."""
-    check_out(arguments.out, ("json",))
+    check_out(arguments.out, FORMS)
     check_answer(arguments)
     settings = _settings(arguments)
     pair = open_pair(arguments)
@@ -86,7 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
         seconds=time.perf_counter() - started,
         warnings=(*pair.adapter.warnings, *(() if found.defined else (UNDEFINED,))),
     )
-    emit(report, search_text(report), arguments)
+    figure = search_figure(report, pair.n_layers, source_of(pair, arguments.question))
+    emit(report, search_text(report), arguments, figure)
 
 
 def _settings(arguments: argparse.Namespace) -> SearchSettings:

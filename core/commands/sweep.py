@@ -10,6 +10,9 @@ from core.intervene.plans import KINDS, sweep_plans
 from core.intervene.recovery import sweep
 from core.pair.gates import DIRECTIONS, PARTS
 from core.pair.parts import MASKS
+from core.present.figures import FORMS
+from core.present.layer_figures import sweep_figure
+from core.present.provenance import source_of
 from core.present.reports import SweepReport
 from core.present.texts import sweep_text
 
@@ -30,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs one sweep."""
-    check_out(arguments.out, ("json",))
+    check_out(arguments.out, FORMS)
     check_answer(arguments)
     pair = open_pair(arguments)
     plans = sweep_plans(arguments.kind, pair.n_layers, arguments.part, arguments.direction, arguments.width)
@@ -60,4 +63,5 @@ def run(arguments: argparse.Namespace) -> None:
         seconds=time.perf_counter() - started,
         warnings=pair.adapter.warnings,
     )
-    emit(report, sweep_text(report), arguments)
+    figure = sweep_figure(report, source_of(pair, arguments.question))
+    emit(report, sweep_text(report), arguments, figure)

@@ -5,6 +5,9 @@ import argparse
 from core.commands.answers import add_answer, answer_from, check_answer, chosen_answer
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair, say
 from core.intervene.why import layer_effects, why
+from core.present.figures import FORMS
+from core.present.layer_figures import why_figure
+from core.present.provenance import source_of
 from core.present.reports import WhyReport
 from core.present.texts import why_text
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Questions one token."""
-    check_out(arguments.out, ("json",))
+    check_out(arguments.out, FORMS)
     check_answer(arguments)
     pair = open_pair(arguments)
     prompt = build_prompt(arguments, pair)
@@ -40,4 +43,5 @@ def run(arguments: argparse.Namespace) -> None:
         effects=None if arguments.quick else layer_effects(pair, ids, arguments.pos),
         warnings=pair.adapter.warnings,
     )
-    emit(report, why_text(report), arguments)
+    figure = why_figure(report, source_of(pair, arguments.question))
+    emit(report, why_text(report), arguments, figure)

@@ -20,7 +20,7 @@ from core.present.charts import FONT, Rows, themed
 from core.present.colour import BACKGROUND, text_on
 from core.present.provenance import Source
 
-KINDS = ("png", "svg", "pdf", "html", "csv", "json")
+FORMS = ("png", "svg", "pdf", "html", "csv", "json")
 SANS = "'DejaVu Sans', 'Noto Sans', sans-serif"
 _LINE = 105  # characters of a line above a chart
 LIMIT = "It shows where the two models disagree, not why and not which is right."
@@ -40,7 +40,7 @@ class Exportable(Protocol):
         ...
 
     def as_file(self, kind: str, theme: str = "light") -> bytes:
-        """The content of a file of one of `KINDS`."""
+        """The content of a file of one of `FORMS`."""
         ...
 
 

@@ -3,11 +3,12 @@
 The lowest layer, which reads the words, stands at the bottom. Knows results of sweeps; computes none.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
 
-from core.intervene.recovery import Sweep
+from core.intervene.recovery import PlanResult, Sweep
 from core.present.charts import Rows
 
 ORDERED = ("#7B4FA3", "#009E73", "#C58B00", "#0B7A75", "#CC79A7", "#444444")
@@ -22,19 +23,23 @@ def sweep_rows(sweeps: dict[str, Sweep]) -> Rows:
 
     Plans are named after what they graft, "single 20 mlp"; the layer is the highest grafted one, of windows the middle.
     """
+    return [row for what, swept in sweeps.items() for row in sweep_report_rows(what, swept.results)]
+
+
+def sweep_report_rows(what: str, plans: Iterable[PlanResult]) -> Rows:
+    """Plans of one sweep as rows; `what` they graft."""
     return [
         {
             "grafted": what,
-            "layers": result.layers,
-            "layer": _place(result.name),
-            "part": result.part,
-            "recovery": result.recovery,
-            "noise": result.recovery_noise,
-            "logit_difference_recovery": result.logit_difference_recovery,
-            "k": result.k,
+            "layers": plan.layers,
+            "layer": _place(plan.name),
+            "part": plan.part,
+            "recovery": plan.recovery,
+            "noise": plan.recovery_noise,
+            "logit_difference_recovery": plan.logit_difference_recovery,
+            "k": plan.k,
         }
-        for what, swept in sweeps.items()
-        for result in swept.results
+        for plan in plans
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.present.charts import Rows, clear
-from core.present.figures import KINDS, Exportable, Figure
+from core.present.figures import FORMS, Exportable, Figure
 from core.present.provenance import Source
 
 _WORDS = {
@@ -37,7 +37,7 @@ def draw_exports(figure: Exportable, key: str) -> None:
     """A button for each form; every file carries legend, noise, provenance and the data's hash."""
     theme = st.context.theme.type or "light"
     with st.popover("Export"):
-        for kind in KINDS:
+        for kind in FORMS:
             st.download_button(
                 _WORDS[kind],
                 partial(figure.as_file, kind, theme),

@@ -34,12 +34,14 @@ def draw_live_mixer(worker: Worker, page: str, chosen: LayerText) -> None:
     hybrids = draw_mixer(worker.pair.n_layers)
     if hybrids is None:
         return
-    st.caption("The same hybrids as on the Ask page; Run there to read what they write.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("The same hybrids as on the Ask page. Here nothing is written: the text stands.", width="content")
+        st.page_link("app.py", label="Read what they write", icon=":material/arrow_forward:", width="content")
     marks = [mark_of(lane) for lane in lane_names(hybrids)]
     for number, (mark, hybrid) in enumerate(zip(marks, hybrids, strict=True)):
         identity = (chosen.ids, chosen.predicted, hybrid.direction)
         prepare = partial(_prepare, chosen, hybrid.direction)
-        mixer = compute(worker, f"mixer {number}", page, identity, prepare, "Running both models")
+        mixer = compute(worker, f"mixer {hybrid.direction}", page, identity, prepare, "Running both models")
         if mixer is None:
             return
         mixed = compute(

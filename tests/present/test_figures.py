@@ -15,7 +15,7 @@ from core.intervene.recovery import PlanResult, Sweep
 from core.intervene.why import LayerEffects
 from core.measure.summary import Bin
 from core.present.charts import bin_rows, bins_chart, effect_rows, effects_chart, slope_rows, slopes_chart
-from core.present.figures import KINDS, Figure
+from core.present.figures import FORMS, Figure
 from core.present.provenance import Source
 
 HOSTILE = "What is <img src=x onerror=alert(1)> reflux?"
@@ -46,7 +46,7 @@ def figure(name: str) -> Figure:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_form_is_drawn_and_names_the_same_data(name: str, theme: str) -> None:
     made = figure(name)
-    files = {kind: made.as_file(kind, theme) for kind in KINDS}
+    files = {kind: made.as_file(kind, theme) for kind in FORMS}
     assert files["png"].startswith(b"\x89PNG")
     assert files["pdf"].startswith(b"%PDF")
     for kind in ("html", "csv", "json"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from core.present.colour import colour_of
-from core.present.figures import KINDS
+from core.present.figures import FORMS
 from core.present.heatmap import Heatmap, HeatUnit
 from core.present.provenance import Source
 
@@ -31,7 +31,7 @@ def figure(scale: float = 1.0, metric: str = "kl_tuned_base") -> Heatmap:
 
 def test_every_form_carries_the_same_hash() -> None:
     made = figure()
-    for kind in set(KINDS) - {"png", "pdf"}:
+    for kind in set(FORMS) - {"png", "pdf"}:
         assert made.data_hash in made.as_file(kind).decode(), kind
     assert replace(made, noise=2e-6).data_hash != made.data_hash
     assert figure(0.99).data_hash != made.data_hash

@@ -8,7 +8,7 @@ import pytest
 from core.measure.lens import LENS_METRICS, ByLayer, Lens
 from core.measure.metrics import METRICS
 from core.present.colour import stops
-from core.present.figures import KINDS
+from core.present.figures import FORMS
 from core.present.lens_chart import (
     MAX_LABELS,
     lens_chart,
@@ -104,7 +104,7 @@ def test_a_label_is_one_short_line(text: str, label: str) -> None:
 @pytest.mark.parametrize("metric", LENS_METRICS)
 def test_every_form_is_drawn_and_names_the_same_data(metric: str) -> None:
     made = lens_figure(found(), tokens(), metric, "Layer × token", SOURCE)
-    files = {kind: made.as_file(kind) for kind in KINDS}
+    files = {kind: made.as_file(kind) for kind in FORMS}
     assert files["png"].startswith(b"\x89PNG")
     svg = files["svg"].decode()
     for words in ("↵", "word", "fixed scale"):
