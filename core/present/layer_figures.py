@@ -11,7 +11,7 @@ from core.present.figures import Figure
 from core.present.layer_charts import recovery_chart, sweep_report_rows
 from core.present.provenance import Source
 from core.present.reports import GridReport, SearchReport, SweepReport, WhyReport
-from core.present.set_charts import GRID_SCALE, cell_rows, curve_chart, curve_rows, grid_chart
+from core.present.set_charts import cell_rows, curve_chart, curve_rows, grid_chart, grid_end, grid_scale
 from core.present.texts import two_digits
 
 
@@ -43,16 +43,17 @@ def grid_figure(report: GridReport, tokens: Sequence[str], source: Source) -> Fi
     value = "kl_recovery" if exact else "attribution"
     layers = sorted({cell.layer for cell in report.cells})
     positions = sorted({cell.pos for cell in report.cells})
+    n_predictions = 1 if isinstance(report.target, int) else len(report.answer_ids)
     noise = two_digits(report.k_noise / report.k_base if report.k_base else None)
     return Figure(
         f"Patch grid: {report.site}",
         source,
         f"{_recovery_words(report.direction, report.k_base, 'patched')} Target: {report.target}; {value}; blank where "
-        f"undefined; {GRID_SCALE}.",
+        f"undefined; {grid_scale(n_predictions)}.",
         f"± {noise} by numerical noise.",
         f"grid-{report.site}-{value}".replace("_", "-"),
         tuple(cell_rows(report.cells, dict(enumerate(tokens)), value)),
-        partial(grid_chart, value=value, layers=layers, positions=positions),
+        partial(grid_chart, value=value, layers=layers, positions=positions, end=grid_end(n_predictions)),
     )
 
 

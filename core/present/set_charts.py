@@ -16,10 +16,6 @@ from core.intervene.smallest import Step
 from core.present.charts import PART_COLOURS, Rows
 
 _PARTS = {"attn": "attention", "mlp": "MLP"}
-_RECOVERY = alt.Scale(
-    domain=[-0.5, -0.25, 0, 0.25, 0.5], range=["#2166AC", "#92C5DE", "#F2F2F2", "#C9A0DC", "#5E2B86"], clamp=True
-)
-GRID_SCALE = "fixed scale from −0.5 to 0.5"
 MAX_LABELS = 40
 
 
@@ -105,22 +101,44 @@ def cell_rows(cells: Sequence[Cell], tokens: dict[int, str], value: str) -> Rows
     ]
 
 
-def grid_chart(rows: Rows, value: str, layers: Sequence[int], positions: Sequence[int]) -> Any:
-    """A patch grid: one row a layer, layer 0 at the bottom, one column a patched token; blank where undefined."""
+def grid_end(n_predictions: int) -> float:
+    """Where the colour scale of a grid ends: one position can carry a prediction, but hardly a whole answer."""
+    return 1.0 if n_predictions == 1 else 0.1
+
+
+def grid_scale(n_predictions: int) -> str:
+    """The same in words."""
+    end = grid_end(n_predictions)
+    return f"fixed scale from −{end:g} to {end:g} for {'one prediction' if n_predictions == 1 else 'a whole answer'}"
+
+
+def grid_chart(rows: Rows, value: str, layers: Sequence[int], positions: Sequence[int], end: float) -> Any:
+    """A patch grid: one row a layer, layer 0 at the bottom, one column a patched token; blank where undefined.
+
+    The colour is the sign and its strength the size, so that it reads on light and dark.
+    """
     texts = {row["pos"]: row["token"] for row in rows}
-    labelled = [pos for k, pos in enumerate(positions) if k % max(1, len(positions) // MAX_LABELS) == 0]
+    labelled = [pos for k, pos in enumerate(positions) if k % max(1, -(-len(positions) // MAX_LABELS)) == 0]
     named = " : ".join(f"datum.value == {pos} ? {_quoted(texts.get(pos, ''))}" for pos in labelled) or "''"
     axis = alt.Axis(labelAngle=-60, values=labelled, labelExpr=f"{named} : ''", ticks=False, labelOverlap=False)
+    signs = ["towards the donor", "away from it"]
+    cells = [
+        {**row, "size": abs(row["value"]), "sign": signs[row["value"] < 0]} for row in rows if row["value"] is not None
+    ]
+    across = alt.Scale(domain=list(positions))
     return (
-        alt.Chart(alt.Data(values=[row for row in rows if row["value"] is not None]))
-        .mark_rect()
+        alt.Chart(alt.Data(values=cells))
+        .mark_rect(stroke="#7B8490", strokeWidth=0.3, strokeOpacity=0.5)
         .encode(
-            x=alt.X(
-                "pos:O", title="token whose activation is replaced", scale=alt.Scale(domain=list(positions)), axis=axis
-            ),
+            x=alt.X("pos:O", title="token whose activation is replaced", scale=across, axis=axis),
             y=alt.Y("layer:O", title="layer", scale=alt.Scale(domain=sorted(layers, reverse=True))),
             color=alt.Color(
-                "value:Q", scale=_RECOVERY, legend=alt.Legend(title=value.replace("_", " "), gradientLength=160)
+                "sign:N", scale=alt.Scale(domain=signs, range=["#7B4FA3", "#0072B2"]), legend=alt.Legend(title=None)
+            ),
+            fillOpacity=alt.FillOpacity(
+                "size:Q",
+                scale=alt.Scale(domain=[0, end], range=[0, 1], clamp=True),
+                legend=alt.Legend(title=value.replace("_", " "), values=[0, end / 2, end]),
             ),
             tooltip=["layer:O", "pos:O", "token:N", alt.Tooltip("value:Q", format=".3f")],
         )

@@ -100,10 +100,11 @@ def open_worker(meanwhile: Callable[[], None] | None = None) -> Worker:
 
 def show_error(error: GraftError) -> None:
     """An error as it stands: what happened, and what to do."""
-    st.error(f"{_escaped(error.message)} {_escaped(error.remedy)}", icon=":material/error:")
+    st.error(f"{escaped(error.message)} {escaped(error.remedy)}", icon=":material/error:")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Streamlit's Markdown shows as it stands."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-!|<>$~:" else c for c in text)
 
 

@@ -3,6 +3,7 @@
 Knows what to ask the worker for, and how to draw it; patches nothing itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,9 +18,9 @@ from core.intervene.patch import SITES, WHOLE_RESIDUAL
 from core.measure.ranks import rank_correlation
 from core.pair.gates import DIRECTIONS
 from core.pair.pair import Pair
-from core.present.charts import clear
+from core.present.charts import Rows, clear
 from core.present.provenance import Source, source_of
-from core.present.set_charts import GRID_SCALE, cell_rows, grid_chart
+from core.present.set_charts import cell_rows, grid_chart, grid_end, grid_scale
 from core.present.texts import two_digits
 from pages._shared.exports import draw_figure
 from pages._shared.layer_text import LayerText
@@ -76,15 +77,25 @@ class _Drawing:
             return f"effect on token {predicted[0]}, “{self.texts[predicted[0]].strip() or '␣'}”"
         return f"effect on {len(predicted)} predictions, mean KL"
 
+    @property
+    def scale(self) -> str:
+        """What the colours span."""
+        return grid_scale(len(self.asked.predicted))
+
     def chart(self, value: str, cells: tuple[Cell, ...]) -> Any:
         """The cells there are, on the axes of all."""
-        return grid_chart(cell_rows(cells, self.texts, value), value, self.layers, self.asked.positions)
+        return self._drawer(value)(cell_rows(cells, self.texts, value))
+
+    def _drawer(self, value: str) -> Callable[[Rows], Any]:
+        end = grid_end(len(self.asked.predicted))
+        return partial(grid_chart, value=value, layers=self.layers, positions=self.asked.positions, end=end)
 
     def figure(self, source: Source, value: str, cells: tuple[Cell, ...], legend: str, noise: str, slug: str) -> None:
         """A grid with its downloads."""
-        draw = partial(grid_chart, value=value, layers=self.layers, positions=self.asked.positions)
         rows = cell_rows(cells, self.texts, value)
-        draw_figure(source, f"{self.title}, {slug}", legend, noise, f"grid-{self.asked.site}-{slug}", rows, draw)
+        draw_figure(
+            source, f"{self.title}, {slug}", legend, noise, f"grid-{self.asked.site}-{slug}", rows, self._drawer(value)
+        )
 
 
 def draw_grid(worker: Worker, page: str, chosen: LayerText) -> None:
@@ -119,7 +130,7 @@ def _draw_quick(quick: Integrated, estimates: tuple[Cell, ...], drawing: _Drawin
     start = _DIRECTIONS[drawing.asked.direction].split(" into ")[1]
     legend = (
         f"Share of K(∅) = {two_digits(quick.k_recipient)} nats that the gates at each layer and token account for, "
-        f"integrated from {start} in six steps; {drawing.target}; {GRID_SCALE}."
+        f"integrated from {start} in six steps; {drawing.target}; {drawing.scale}."
     )
     missed = f"{quick.completeness_error or 0.0:.2%}"
     noise = f"All gates together miss the whole change by {missed}. It orders cells and is no patch."
@@ -140,7 +151,7 @@ def _draw_exact(found: PatchGrid, estimates: tuple[Cell, ...], drawing: _Drawing
     donor = _DIRECTIONS[drawing.asked.direction].split(" into ")[0]
     legend = (
         f"Recovery when the {donor} model's activation is put in at one layer and token; {drawing.target}; K(∅) = "
-        f"{two_digits(found.k_base)} nats; blank where a patch cannot reach the target; {GRID_SCALE}."
+        f"{two_digits(found.k_base)} nats; blank where a patch cannot reach the target; {drawing.scale}."
     )
     noise = f"± {two_digits(found.k_noise / found.k_base)} by numerical noise."
     drawing.figure(source, value, found.cells, legend, noise, "patches")

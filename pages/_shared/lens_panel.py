@@ -30,6 +30,7 @@ from core.present.lens_chart import (
 from core.present.provenance import source_of
 from core.present.texts import two_digits
 from pages._shared.exports import draw_exports
+from pages._shared.frame import escaped
 from pages._shared.tasks import compute
 from pages._shared.texts import Text
 

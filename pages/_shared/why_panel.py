@@ -18,6 +18,7 @@ from core.present.charts import effect_rows, effects_chart, slope_rows, slopes_c
 from core.present.provenance import Source, source_of
 from core.present.texts import two_digits
 from pages._shared.exports import draw_figure
+from pages._shared.frame import escaped
 from pages._shared.tasks import compute
 from pages._shared.texts import Text
 
@@ -51,7 +52,7 @@ def _effects(ids: tuple[int, ...], pos: int, pair: Pair, progress: Progress) -> 
 
 def draw_why(found: Why, word: str) -> None:
     """What each model would have written, and which words carry the divergence."""
-    st.markdown(f"##### Why “{_shown(word)}”?")
+    st.markdown(f"##### Why “{escaped(_shown(word))}”?")
     st.write(_sentence(found))
     for column, (model, choices) in zip(st.columns(len(found.choices)), found.choices.items(), strict=True):
         column.caption(f"{_WORDS[model]} would write")
@@ -120,7 +121,7 @@ def _shown(text: str) -> str:
 def _choice_rows(model: str, choices: Sequence[RankedChoice]) -> list[dict[str, str]]:
     others = [name for name in choices[0].ranks if name != model]
     return [
-        {"token": _shown(choice.text), "log p": two_digits(choice.logp)}
+        {"token": escaped(_shown(choice.text)), "log p": two_digits(choice.logp)}
         | {f"no. in {_WORDS[name].lower()}": f"{choice.ranks[name]:,}" for name in others}
         for choice in choices
     ]
@@ -128,7 +129,7 @@ def _choice_rows(model: str, choices: Sequence[RankedChoice]) -> list[dict[str, 
 
 def _term_row(term: Term) -> dict[str, str]:
     return {
-        "word": _shown(term.text),
+        "word": escaped(_shown(term.text)),
         "nats": two_digits(term.term),
         "p base": two_digits(term.p_base),
         "p fine-tuned": two_digits(term.p_tuned),
