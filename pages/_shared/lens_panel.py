@@ -3,7 +3,6 @@
 Knows what to ask the worker for, and how to draw it; reads no model itself.
 """
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -35,7 +34,6 @@ from pages._shared.tasks import compute
 from pages._shared.texts import Text
 
 COLUMNS = 120
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:])")
 _CHOICES = {"kl": "KL(tuned‖base)", "norm": "drift, length", "cosine": "drift, direction"}
 
 
@@ -137,7 +135,7 @@ def _left_out(found: Lens, n_layers: int) -> str:
 
 def _draw_choices(found: LensChoices, token: str) -> None:
     """What both models would write at the clicked cell."""
-    st.markdown(f"**After layer {found.layer}, before “{_literal(token_label(token))}”**")
+    st.markdown(f"**After layer {found.layer}, before “{escaped(token_label(token))}”**")
     left, right = st.columns(2)
     for column, words, choices in ((left, "Base", found.base), (right, "Fine-tuned", found.tuned)):
         column.caption(f"{words}, read there, would write")
@@ -146,9 +144,4 @@ def _draw_choices(found: LensChoices, token: str) -> None:
 
 
 def _choice_row(choice: Choice) -> dict[str, str]:
-    return {"token": _literal(token_label(choice.text)), "log p": two_digits(choice.logp)}
-
-
-def _literal(text: str) -> str:
-    """A token as text: tables and headings read Markdown, where `-` is a list."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    return {"token": escaped(token_label(choice.text)), "log p": two_digits(choice.logp)}
