@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages._shared import lens_panel
+from pages._shared.frame import escaped
 from tests.conftest import TinyFolders
 from tests.test_app import finished, open_app, settled, texts
 
@@ -56,8 +57,8 @@ def test_a_cell_shows_what_both_models_would_write(page: AppTest) -> None:
 
 
 def test_a_token_that_is_markdown_is_shown_as_itself() -> None:
-    assert lens_panel._literal("-") == r"\-"
-    assert lens_panel._literal("**a") == r"\*\*a"
+    assert escaped("-") == r"\-"
+    assert escaped("**a") == r"\*\*a"
 
 
 def test_a_long_text_is_read_in_stretches(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

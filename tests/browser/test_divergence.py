@@ -71,3 +71,24 @@ def test_a_pasted_answer_needs_both_fields(page: Page) -> None:
     page.get_by_role("combobox", name="Text", exact=True).click()
     page.get_by_role("option", name="A pasted answer").click()
     expect(page.get_by_text("Give a question and an answer.")).to_be_visible(timeout=20_000)
+
+
+def test_a_clicked_cell_of_the_lens_shows_both_readings(page: Page) -> None:
+    page.get_by_text("Layer by layer: where in the model").click()
+    chart = page.get_by_test_id("stVegaLiteChart").first
+    expect(page.get_by_text("Click a cell to see what each model would write there.")).to_be_visible(timeout=60_000)
+    box = chart.bounding_box()
+    assert box is not None
+    chart.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    expect(page.get_by_text("Base, read there, would write")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("KL(tuned‖base) of the two readings")).to_be_visible()
+
+
+def test_medical_terms_are_underlined_and_spaces_shown_on_demand(page: Page) -> None:
+    ink = lanes(page).first.locator(".ink")
+    assert not any("␣" in text for text in ink.all_text_contents())
+    page.get_by_role("button", name="Marks").click()
+    page.get_by_text("spaces", exact=True).click()
+    page.get_by_text("medical terms", exact=True).click()
+    expect(page.locator("[data-testid=legend]")).to_contain_text("procedure", timeout=20_000)
+    expect(ink.filter(has_text="␣").first).to_be_visible(timeout=20_000)
