@@ -14,7 +14,7 @@ from torch import Tensor
 from core.errors import PromptError
 from core.intervene.plans import Plan
 from core.intervene.walk import walk
-from core.measure.divergence import kl_divergence
+from core.measure.against import kl_to_rows_
 from core.measure.noise import noise_of
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -147,7 +147,7 @@ class Contrast:
     def _between(self, p: Tensor, q: Tensor) -> Tensor:
         unembed = self._pair.unembed
         pieces = zip(torch.split(p, self._step), torch.split(q, self._step), strict=True)
-        return torch.cat([kl_divergence(unembed(a), unembed(b)).double() for a, b in pieces]).cpu()
+        return torch.cat([kl_to_rows_(unembed(a), unembed(b).unsqueeze(1))[:, 0] for a, b in pieces]).cpu()
 
     def _contrasted(self, recipient: Tensor) -> Tensor:
         """Per position the token with the largest gained and the one with the largest lost term, (positions, 2)."""
