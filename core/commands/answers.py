@@ -4,12 +4,14 @@ Knows arguments and prompts; scores nothing.
 """
 
 import argparse
+from dataclasses import dataclass
 from typing import Literal
 
+from core.commands.common import build_prompt
 from core.errors import ArgumentError
 from core.generate.answers import greedy_answer
 from core.pair.pair import Pair
-from core.pair.parts import MASKS
+from core.pair.parts import MASKS, Mask, Part
 from core.pair.prompts import Prompt
 
 
@@ -53,6 +55,34 @@ def chosen_answer(arguments: argparse.Namespace, pair: Pair, prompt: Prompt) -> 
         return pair.prompts.answer_ids(arguments.answer, end=arguments.end)
     gates = pair.base_gates() if arguments.answer_from == "base" else pair.tuned_gates()
     return greedy_answer(pair, prompt, gates, arguments.max_new_tokens)
+
+
+@dataclass(frozen=True)
+class AnsweredText:
+    """Prompt and answer as a command takes them.
+
+    Attributes:
+        prompt: the question.
+        answer_ids: the answer.
+        ids, parts: of both.
+    """
+
+    prompt: Prompt
+    answer_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    def predicted(self, mask: Mask) -> list[int]:
+        """Indices of the tokens in a mask that something predicted."""
+        return [pos for pos, part in enumerate(self.parts) if pos and part in MASKS[mask]]
+
+
+def answered_text(arguments: argparse.Namespace, pair: Pair) -> AnsweredText:
+    """The text the arguments describe."""
+    prompt = build_prompt(arguments, pair)
+    answer_ids = chosen_answer(arguments, pair, prompt)
+    parts = (*prompt.parts, *pair.prompts.answer_parts(answer_ids, prompt).parts)
+    return AnsweredText(prompt, answer_ids, (*prompt.ids, *answer_ids), parts)
 
 
 def _parse_ids(text: str) -> list[int]:

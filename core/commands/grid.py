@@ -3,11 +3,11 @@
 import argparse
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
-from core.commands.answers import add_answer, answer_from, check_answer, chosen_answer
-from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair, say
+from core.commands.answers import AnsweredText, add_answer, answer_from, answered_text, check_answer
+from core.commands.common import add_output, add_pair, add_question, check_out, emit, head, open_pair, say
 from core.errors import ArgumentError, TooLongError
 from core.intervene.attributed import attributed_grid
 from core.intervene.integrated import COMPLETE_WITHIN
@@ -15,7 +15,6 @@ from core.intervene.patch import SITES, WHOLE_RESIDUAL
 from core.intervene.why import check_position
 from core.pair.gates import DIRECTIONS, parse_layers
 from core.pair.pair import Pair
-from core.pair.parts import MASKS, Part
 from core.present.figures import FORMS
 from core.present.grid_text import grid_text
 from core.present.layer_figures import grid_figure
@@ -62,12 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
     target = _target(arguments.target)
     pair = open_pair(arguments)
     layers = parse_layers(arguments.layers, pair.n_layers)
-    prompt = build_prompt(arguments, pair)
-    answer_ids = chosen_answer(arguments, pair, prompt)
-    ids = (*prompt.ids, *answer_ids)
-    parts = (*prompt.parts, *pair.prompts.answer_parts(answer_ids, prompt).parts)
-    predicted = _predicted(pair, ids, parts, target)
-    positions = parse_positions(arguments.positions, len(prompt.ids), len(ids))
+    text = answered_text(arguments, pair)
+    ids = text.ids
+    predicted = _predicted(pair, text, target)
+    positions = parse_positions(arguments.positions, len(text.prompt.ids), len(ids))
     started = time.perf_counter()
     found = attributed_grid(
         pair, ids, predicted, arguments.site, layers, positions, arguments.direction, arguments.quick, _tenths()
@@ -76,8 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
     defined = any(cell.kl_recovery is not None for cell in found.grid.cells)
     report = GridReport(
         **head(arguments, pair),
-        prompt_ids=prompt.ids,
-        answer_ids=answer_ids,
+        prompt_ids=text.prompt.ids,
+        answer_ids=text.answer_ids,
         answer_from=answer_from(arguments),
         site=arguments.site,
         target=target,
@@ -134,14 +131,16 @@ def _target(text: str) -> int | Literal["response"]:
     return int(text)
 
 
-def _predicted(pair: Pair, ids: Sequence[int], parts: Sequence[Part], target: int | Literal["response"]) -> list[int]:
+def _predicted(pair: Pair, text: AnsweredText, target: int | Literal["response"]) -> list[int]:
     """Indices of the tokens whose predictions count."""
     if isinstance(target, int):
-        check_position(pair, ids, target)
+        check_position(pair, text.ids, target)
         return [target]
-    if len(ids) > pair.max_positions:
-        raise TooLongError(f"Prompt and answer have {len(ids):,} tokens.", f"The context holds {pair.max_positions:,}.")
-    return [pos for pos, part in enumerate(parts) if pos and part in MASKS["response"]]
+    if len(text.ids) > pair.max_positions:
+        raise TooLongError(
+            f"Prompt and answer have {len(text.ids):,} tokens.", f"The context holds {pair.max_positions:,}."
+        )
+    return text.predicted("response")
 
 
 def _incomplete(error: float | None) -> tuple[str, ...]:

@@ -2,12 +2,11 @@
 
 import argparse
 
-from core.commands.answers import add_answer, add_mask, answer_from, check_answer, chosen_answer
-from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair, say
+from core.commands.answers import add_answer, add_mask, answer_from, answered_text, check_answer
+from core.commands.common import add_output, add_pair, add_question, check_out, emit, head, open_pair, say
 from core.errors import ArgumentError
 from core.measure.lens import LENS_METRICS, lens, lens_choices
 from core.pair.gates import parse_layers
-from core.pair.parts import MASKS
 from core.present.figures import FORMS
 from core.present.lens_chart import lens_figure
 from core.present.lens_text import lens_text
@@ -35,19 +34,17 @@ def run(arguments: argparse.Namespace) -> None:
     cell = _parse_cell(arguments.cell)
     pair = open_pair(arguments)
     layers = parse_layers(arguments.layers, pair.n_layers)
-    prompt = build_prompt(arguments, pair)
-    answer_ids = chosen_answer(arguments, pair, prompt)
-    parts = (*prompt.parts, *pair.prompts.answer_parts(answer_ids, prompt).parts)
-    predicted = [pos for pos, part in enumerate(parts) if pos and part in MASKS[arguments.mask]]
-    ids = (*prompt.ids, *answer_ids)
+    text = answered_text(arguments, pair)
+    predicted = text.predicted(arguments.mask)
+    ids = text.ids
     choices = lens_choices(pair, ids, cell[1], cell[0]) if cell else None
     say(f"reading {len(layers)} layers at {len(predicted)} tokens")
     found = lens(pair, ids, predicted, layers)
     tokens = tuple(piece.text for piece in pair.prompts.pieces([ids[pos] for pos in found.positions]))
     report = LensReport(
         **head(arguments, pair),
-        prompt_ids=prompt.ids,
-        answer_ids=answer_ids,
+        prompt_ids=text.prompt.ids,
+        answer_ids=text.answer_ids,
         answer_from=answer_from(arguments),
         mask=arguments.mask,
         layers=found.layers,

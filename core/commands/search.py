@@ -3,12 +3,11 @@
 import argparse
 import time
 
-from core.commands.answers import add_answer, add_mask, answer_from, check_answer, chosen_answer
-from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair, say
+from core.commands.answers import add_answer, add_mask, answer_from, answered_text, check_answer
+from core.commands.common import add_output, add_pair, add_question, check_out, emit, head, open_pair, say
 from core.intervene.search import METHODS, RANDOM, SearchSettings, search
 from core.intervene.sets import BY
 from core.pair.gates import DIRECTIONS
-from core.pair.parts import MASKS
 from core.present.figures import FORMS
 from core.present.layer_figures import search_figure
 from core.present.provenance import source_of
@@ -61,16 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
     check_answer(arguments)
     settings = _settings(arguments)
     pair = open_pair(arguments)
-    prompt = build_prompt(arguments, pair)
-    answer_ids = chosen_answer(arguments, pair, prompt)
-    parts = (*prompt.parts, *pair.prompts.answer_parts(answer_ids, prompt).parts)
-    predicted = [pos for pos, part in enumerate(parts) if pos and part in MASKS[arguments.mask]]
+    text = answered_text(arguments, pair)
+    predicted = text.predicted(arguments.mask)
     started = time.perf_counter()
-    found = search(pair, (*prompt.ids, *answer_ids), predicted, settings, _Told())
+    found = search(pair, text.ids, predicted, settings, _Told())
     report = SearchReport(
         **head(arguments, pair),
-        prompt_ids=prompt.ids,
-        answer_ids=answer_ids,
+        prompt_ids=text.prompt.ids,
+        answer_ids=text.answer_ids,
         answer_from=answer_from(arguments),
         mask=arguments.mask,
         method=settings.method,

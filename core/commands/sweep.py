@@ -3,13 +3,12 @@
 import argparse
 import time
 
-from core.commands.answers import add_answer, add_mask, answer_from, check_answer, chosen_answer
-from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
+from core.commands.answers import add_answer, add_mask, answer_from, answered_text, check_answer
+from core.commands.common import add_output, add_pair, add_question, check_out, emit, head, open_pair
 from core.errors import TooLongError
 from core.intervene.plans import KINDS, sweep_plans
 from core.intervene.recovery import sweep
 from core.pair.gates import DIRECTIONS, PARTS
-from core.pair.parts import MASKS
 from core.present.figures import FORMS
 from core.present.layer_figures import sweep_figure
 from core.present.provenance import source_of
@@ -37,20 +36,18 @@ def run(arguments: argparse.Namespace) -> None:
     check_answer(arguments)
     pair = open_pair(arguments)
     plans = sweep_plans(arguments.kind, pair.n_layers, arguments.part, arguments.direction, arguments.width)
-    prompt = build_prompt(arguments, pair)
-    answer_ids = chosen_answer(arguments, pair, prompt)
-    parts = (*prompt.parts, *pair.prompts.answer_parts(answer_ids, prompt).parts)
-    predicted = [pos for pos, part in enumerate(parts) if pos and part in MASKS[arguments.mask]]
-    if len(parts) > pair.max_positions:
+    text = answered_text(arguments, pair)
+    predicted = text.predicted(arguments.mask)
+    if len(text.ids) > pair.max_positions:
         raise TooLongError(
-            f"Prompt and answer have {len(parts):,} tokens.", f"The context holds {pair.max_positions:,}."
+            f"Prompt and answer have {len(text.ids):,} tokens.", f"The context holds {pair.max_positions:,}."
         )
     started = time.perf_counter()
-    found = sweep(pair, (*prompt.ids, *answer_ids), predicted, plans)
+    found = sweep(pair, text.ids, predicted, plans)
     report = SweepReport(
         **head(arguments, pair),
-        prompt_ids=prompt.ids,
-        answer_ids=answer_ids,
+        prompt_ids=text.prompt.ids,
+        answer_ids=text.answer_ids,
         answer_from=answer_from(arguments),
         mask=arguments.mask,
         kind=arguments.kind,

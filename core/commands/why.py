@@ -2,8 +2,8 @@
 
 import argparse
 
-from core.commands.answers import add_answer, answer_from, check_answer, chosen_answer
-from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair, say
+from core.commands.answers import add_answer, answer_from, answered_text, check_answer
+from core.commands.common import add_output, add_pair, add_question, check_out, emit, head, open_pair, say
 from core.intervene.why import layer_effects, why
 from core.present.figures import FORMS
 from core.present.layer_figures import why_figure
@@ -28,16 +28,15 @@ def run(arguments: argparse.Namespace) -> None:
     check_out(arguments.out, FORMS)
     check_answer(arguments)
     pair = open_pair(arguments)
-    prompt = build_prompt(arguments, pair)
-    answer_ids = chosen_answer(arguments, pair, prompt)
-    ids = (*prompt.ids, *answer_ids)
+    text = answered_text(arguments, pair)
+    ids = text.ids
     found = why(pair, ids, arguments.pos)
     if not arguments.quick:
         say(f"grafting {pair.n_layers} layers, alone and all but one")
     report = WhyReport(
         **head(arguments, pair),
-        prompt_ids=prompt.ids,
-        answer_ids=answer_ids,
+        prompt_ids=text.prompt.ids,
+        answer_ids=text.answer_ids,
         answer_from=answer_from(arguments),
         why=found,
         effects=None if arguments.quick else layer_effects(pair, ids, arguments.pos),

@@ -16,7 +16,6 @@ from core.intervene.grid import Cell, PatchGrid, grid
 from core.intervene.integrated import Integrated, integrate_k
 from core.intervene.patch import SITES, WHOLE_RESIDUAL
 from core.measure.ranks import rank_correlation
-from core.pair.gates import DIRECTIONS
 from core.pair.pair import Pair
 from core.present.charts import Rows, clear
 from core.present.provenance import Source, source_of
@@ -26,6 +25,7 @@ from pages._shared.exports import draw_figure
 from pages._shared.layer_text import LayerText
 from pages._shared.live_mixer import NO_DIFFERENCE
 from pages._shared.tasks import compute
+from pages._shared.texts import DIRECTION_WORDS, choose_direction
 
 _SITES = dict(
     zip(
@@ -40,7 +40,6 @@ _SITES = dict(
         strict=True,
     )
 )
-_DIRECTIONS = dict(zip(DIRECTIONS, ("fine-tuned into base", "base into fine-tuned"), strict=True))
 WHOLE = "the whole part of the text chosen above"
 WHY_CURVE = (
     "Copying the whole residual stream at all positions is exactly the same as grafting every layer up to there; it "
@@ -127,7 +126,7 @@ def draw_grid(worker: Worker, page: str, chosen: LayerText) -> None:
 
 def _draw_quick(quick: Integrated, estimates: tuple[Cell, ...], drawing: _Drawing, source: Source) -> None:
     st.markdown("**At a glance**: gradients")
-    start = _DIRECTIONS[drawing.asked.direction].split(" into ")[1]
+    start = DIRECTION_WORDS[drawing.asked.direction].split(" into ")[1]
     legend = (
         f"Share of K(∅) = {two_digits(quick.k_recipient)} nats that the gates at each layer and token account for, "
         f"integrated from {start} in six steps; {drawing.target}; {drawing.scale}."
@@ -148,7 +147,7 @@ def _draw_exact(found: PatchGrid, estimates: tuple[Cell, ...], drawing: _Drawing
             "measured by", [value, "logit_difference_recovery"], key="grid_value", required=True, default=value,
             format_func=lambda name: name.replace("_", " "),
         ) or value  # fmt: skip
-    donor = _DIRECTIONS[drawing.asked.direction].split(" into ")[0]
+    donor = DIRECTION_WORDS[drawing.asked.direction].split(" into ")[0]
     legend = (
         f"Recovery when the {donor} model's activation is put in at one layer and token; {drawing.target}; K(∅) = "
         f"{two_digits(found.k_base)} nats; blank where a patch cannot reach the target; {drawing.scale}."
@@ -188,9 +187,7 @@ def _settings(chosen: LayerText, texts: dict[int, str]) -> _Asked:
         everywhere = st.toggle(
             "question too", key="grid_everywhere", help="Patches in the question as well; takes longer."
         )
-        direction = st.selectbox(
-            "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="grid_direction", width=190
-        )
+        direction = choose_direction("grid_direction")
     predicted = chosen.predicted if target == WHOLE else (int(target),)
     first = 0 if everywhere else chosen.n_prompt - 1
     return _Asked(chosen.ids, predicted, tuple(range(first, max(predicted))), site, direction)

@@ -17,6 +17,7 @@ from core.pair.gates import format_layers
 from core.pair.pair import Pair
 from core.pair.parts import MASKS, Mask
 from core.present.charts import clear
+from core.present.figures import Figure
 from core.present.lens_chart import (
     lens_chart,
     lens_figure,
@@ -28,7 +29,7 @@ from core.present.lens_chart import (
 )
 from core.present.provenance import source_of
 from core.present.texts import two_digits
-from pages._shared.exports import draw_exports
+from pages._shared.exports import draw_exports, draw_figure
 from pages._shared.frame import escaped
 from pages._shared.tasks import compute
 from pages._shared.texts import Text
@@ -65,7 +66,7 @@ def draw_lens(worker: Worker, page: str, text: Text, mask: Mask) -> None:
     if found is None:
         return
     tokens = [piece.text for piece in worker.pair.prompts.pieces([ids[pos] for pos in positions])]
-    metric = _draw_cells(worker.pair, text, found, tokens)
+    metric, figure = _draw_cells(worker.pair, text, found, tokens)
     layer, pos = st.session_state.get("lens_cell", (-1, -1))
     if layer in found.layers and pos in found.positions:
         asked = partial(_choices, ids, pos, layer)
@@ -75,7 +76,10 @@ def draw_lens(worker: Worker, page: str, text: Text, mask: Mask) -> None:
     else:
         st.caption("Click a cell to see what each model would write there.")
     st.markdown("**Mean over these tokens, by layer**")
-    st.altair_chart(clear(mean_chart(mean_rows(found), metric)), theme=None)
+    draw_figure(
+        figure.source, f"{figure.title}, mean by layer", f"Mean over {len(positions)} tokens. {figure.legend}",
+        figure.noise_note, f"{figure.slug}-mean", mean_rows(found), partial(mean_chart, metric=metric),
+    )  # fmt: skip
 
 
 def _lens(
@@ -103,8 +107,8 @@ def _stretch(n: int, start: int) -> str:
     return f"tokens {start + 1} to {min(start + COLUMNS, n)} of {n}"
 
 
-def _draw_cells(pair: Pair, text: Text, found: Lens, tokens: Sequence[str]) -> str:
-    """The heatmap with its downloads; which metric it shows. A click is remembered as `lens_cell`."""
+def _draw_cells(pair: Pair, text: Text, found: Lens, tokens: Sequence[str]) -> tuple[str, Figure]:
+    """The heatmap with its downloads; its metric and its figure. A click is remembered as `lens_cell`."""
     metric = st.segmented_control(
         "what is compared", list(_CHOICES), format_func=_CHOICES.__getitem__, key="lens_metric", default="kl",
         required=True, help="KL: what each would write next. Drift: how far the state itself has moved.",
@@ -124,7 +128,7 @@ def _draw_cells(pair: Pair, text: Text, found: Lens, tokens: Sequence[str]) -> s
         st.session_state["lens_cell"] = (cell["layer"], cell["pos"])
     st.caption(f"{lens_legend(metric)} {figure.noise_note}{_left_out(found, pair.n_layers)}")
     draw_exports(figure, f"lens-{metric}")
-    return metric
+    return metric, figure
 
 
 def _left_out(found: Lens, n_layers: int) -> str:

@@ -15,9 +15,9 @@ from core.present.hybrids import MAX_HYBRIDS, Hybrid, checked_name, lane_names
 from pages._shared.components import layer_row
 from pages._shared.frame import show_error
 from pages._shared.saved import draw_saved
+from pages._shared.texts import DIRECTION_WORDS
 
 _PARTS = {"both": "attention and MLP", "attn": "attention only", "mlp": "MLP only"}
-_DIRECTIONS = {"tuned-into-base": "fine-tuned into base", "base-into-tuned": "base into fine-tuned"}
 _FIELDS = ("layers", "part", "strength", "direction")
 
 
@@ -197,8 +197,8 @@ def _draw_controls(donor: str, host: str) -> None:
         )
         st.selectbox(
             "direction",
-            list(_DIRECTIONS),
-            format_func=_DIRECTIONS.__getitem__,
+            list(DIRECTION_WORDS),
+            format_func=DIRECTION_WORDS.__getitem__,
             key="direction",
             on_change=_store,
             width=190,

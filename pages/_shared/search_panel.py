@@ -24,12 +24,12 @@ from pages._shared.layer_text import LayerText
 from pages._shared.live_mixer import NO_DIFFERENCE
 from pages._shared.mixer import use_hybrids
 from pages._shared.tasks import compute
+from pages._shared.texts import DIRECTION_WORDS, choose_direction
 
 _METHODS = dict(
     zip(METHODS, ("add the best one", "take the least missed away", "by Shapley share", "try all sets"), strict=True)
 )
 _BY = {"layer": "layers", "part": "attention and MLP apart", "projection": "projections apart"}
-_DIRECTIONS = dict(zip(DIRECTIONS, ("fine-tuned into base", "base into fine-tuned"), strict=True))
 REACHES = (0.8, 0.9)
 
 
@@ -62,9 +62,7 @@ def _settings() -> SearchSettings | None:
             "method", list(_METHODS), format_func=_METHODS.__getitem__, key="search_method", width=220
         )
         by = st.selectbox("units", list(_BY), format_func=_BY.__getitem__, key="search_by", width=210)
-        direction = st.selectbox(
-            "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="search_direction", width=190
-        )
+        direction = choose_direction("search_direction")
         permutations = st.number_input(
             "orders for shares", 0, 256, 0, step=8, key="search_permutations", width=150,
             help="Shapley shares average over random orders of adding units; 0 computes none.",
@@ -101,7 +99,7 @@ def _draw(pair: Pair, chosen: LayerText, settings: SearchSettings, page: str, fo
     source = source_of(pair, chosen.question)
     legend = (
         f"Recovery 1 − K(S)/K(∅), K = mean KL({donor}‖grafted) over {len(chosen.predicted)} tokens, "
-        f"{_DIRECTIONS[settings.direction]}; K(∅) = {two_digits(found.k_base)} nats. Controls: mean ± standard "
+        f"{DIRECTION_WORDS[settings.direction]}; K(∅) = {two_digits(found.k_base)} nats. Controls: mean ± standard "
         "deviation."
     )
     noise = f"± {two_digits(found.k_noise)} nats of K(∅) by numerical noise."

@@ -21,6 +21,7 @@ from pages._shared.exports import draw_figure
 from pages._shared.layer_text import LayerText
 from pages._shared.live_mixer import NO_DIFFERENCE
 from pages._shared.tasks import compute
+from pages._shared.texts import DIRECTION_WORDS, choose_direction
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,13 @@ QUESTIONS = (
         "One layer grafted at a time, its attention, its MLP or both.",
     ),
 )  # fmt: skip
-_DIRECTIONS = dict(zip(DIRECTIONS, ("fine-tuned into base", "base into fine-tuned"), strict=True))
 
 
 def draw_sweeps(worker: Worker, page: str, chosen: LayerText) -> None:
     """One question at a time, answered by grafting and measuring."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         question = st.selectbox("question", QUESTIONS, format_func=lambda q: q.label, key="sweep_question", width=420)
-        direction = st.selectbox(
-            "direction", list(_DIRECTIONS), format_func=_DIRECTIONS.__getitem__, key="sweep_direction", width=200
-        )
+        direction = choose_direction("sweep_direction")
     identity = (chosen.ids, chosen.predicted, question.label, direction)
     work = partial(_sweep, chosen, question, direction)
     found = compute(worker, "sweep", page, identity, work, "Grafting layers")
@@ -86,7 +84,7 @@ def draw_sweeps(worker: Worker, page: str, chosen: LayerText) -> None:
     noise = f"± at most {two_digits(max(row['noise'] or 0.0 for row in rows))} by numerical noise."
     legend = (
         f"Recovery 1 − K(S)/K(∅), K = mean KL({donor}‖grafted) over {len(chosen.predicted)} tokens, "
-        f"{_DIRECTIONS[direction]}; K(∅) = {two_digits(first.k_base)} nats. {question.says}"
+        f"{DIRECTION_WORDS[direction]}; K(∅) = {two_digits(first.k_base)} nats. {question.says}"
     )
     source = source_of(worker.pair, chosen.question)
     slug = f"{direction}-{question.label.lower().rstrip('?').replace(' ', '-').replace(',', '')}"

@@ -18,6 +18,7 @@ from pages._shared.frame import show_error
 from pages._shared.resources import recorded_example
 
 PASTED = "A pasted answer"
+DIRECTION_WORDS = {"tuned-into-base": "fine-tuned into base", "base-into-tuned": "base into fine-tuned"}
 MASK_WORDS = {
     "response": "reasoning and answer",
     "reasoning": "reasoning",
@@ -91,6 +92,11 @@ def choose_text(pair: Pair, width: int = 230) -> tuple[Text | None, dict[str, Te
     at_hand = texts_at_hand(pair)
     label = st.selectbox("Text", [*reversed(at_hand), PASTED], key="text_first", width=width)
     return (None if label == PASTED else at_hand[label]), at_hand
+
+
+def choose_direction(key: str) -> str:
+    """What goes into what."""
+    return st.selectbox("direction", list(DIRECTION_WORDS), format_func=DIRECTION_WORDS.__getitem__, key=key, width=190)
 
 
 def draw_asked(text: Text) -> None:
