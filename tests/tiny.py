@@ -72,8 +72,8 @@ def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
     )
 
 
-def build_base(folder: Path, kind: str) -> Path:
-    """Saves a random model of architecture `llama` or `qwen2` with its tokenizer."""
+def build_base(folder: Path, kind: str, **changes: Any) -> Path:
+    """Saves a random model of architecture `llama` or `qwen2` with its tokenizer; `changes` go to its config."""
     tokenizer = _tokenizer(kind)
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -88,6 +88,7 @@ def build_base(folder: Path, kind: str) -> Path:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": kind == "llama",
+        **changes,
     }
     torch.manual_seed(11)
     model = LlamaForCausalLM(LlamaConfig(**shape)) if kind == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape))

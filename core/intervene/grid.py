@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ArgumentError, PromptError
-from core.intervene.effects import Effects
+from core.intervene.contrast import Contrast
 from core.intervene.patch import Trace, recipient_and_donor, trace
 from core.pair.blocks import Blocks
 from core.pair.gates import DIRECTIONS, Gates
@@ -161,7 +161,7 @@ class _Run:
         self.found = trace(pair, self._blocks, site, layers, direction)
         ends = self._blocks.finish(torch.stack([self.found.inputs[-1], self.found.donor_output])[:, where])
         again = padded_prefill(pair, ids[: self.end], Gates.stack([recipient, donor]))[:, where]
-        self.effects = Effects(pair, ends[0], ends[1], again)
+        self.effects = Contrast(pair, ends[0], ends[1], again)
         self.n_run = 2 * self.end * pair.n_layers
 
     def cells(self, group: Sequence[int]) -> dict[tuple[int, int], Cell]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from core.errors import PromptError
+from core.intervene.contrast import Contrast
 from core.intervene.plans import Plan
-from core.intervene.recovery import Contrast, PlanResult
+from core.intervene.recovery import PlanResult, plan_result
 from core.pair.blocks import Blocks
 from core.pair.gates import DIRECTIONS, Gates
 from core.pair.pair import Pair
@@ -66,7 +67,7 @@ class Mixer:
         self._where = torch.tensor([index - 1 for index in predicted], device=self._blocks.start().device)
         last = self._walk_ends(ends)
         again = padded_prefill(pair, ids, ends)[:, self._where]
-        self._contrast = Contrast(pair, last[0], last[1], again)
+        self._contrast = Contrast(pair, last[0], last[1], again, [ids[index] for index in predicted])
         self.kl_base = tuple(self._contrast.kl_base.tolist())
         self.k_base, self.k_noise, self.defined = (
             self._contrast.k_base,
@@ -103,5 +104,5 @@ class Mixer:
         for layer in range(first, self._pair.n_layers):
             states = self._blocks.layer(layer, states, gates)
         hidden = self._blocks.finish(states[0, self._where])
-        result = self._contrast.result(plan, hidden, self._blocks.n_rows_run - before)
-        return Mixed(result, tuple(self._contrast.kl(hidden).tolist()))
+        effect = self._contrast.of_rows(hidden[None])[0]
+        return Mixed(plan_result(plan, effect, self._contrast, self._blocks.n_rows_run - before), effect.kl)

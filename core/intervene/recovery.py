@@ -1,28 +1,20 @@
 """How much of the change from base to tuned a set of grafted layers brings back.
 
-Knows hidden states of plans and of the two models; knows nothing of how plans were chosen.
-
-Source: recovery as a ratio of mean divergences, 1 − K(S)/K(∅); logit difference as in Zhang & Nanda 2023.
+Knows plans and one text; knows nothing of how plans were chosen, and leaves the measuring to `Contrast`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from core.errors import PromptError
+from core.intervene.contrast import Contrast, Effect
 from core.intervene.plans import Plan
 from core.intervene.walk import walk
-from core.measure.against import kl_to_rows_
-from core.measure.noise import noise_of
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.routes import padded_prefill
-
-UNDEFINED_UNDER = 5.0
-"""Recovery is undefined where the change itself is under so many noise floors."""
-_BYTES_PER_ENTRY = 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,10 @@ class PlanResult:
         recovery_noise: by how much recovery moves with the noise of k and K(∅).
         logit_difference_recovery: null where no position has a contrast above noise.
         layer_rows: rows of layers this plan was the first to need.
+        logp: mean log-probability of the text's own tokens under the hybrid, nats.
+        logp_recovery: how much of its change from recipient to donor comes back; null where that change is under five
+            times its noise.
+        kl: KL(donor‖hybrid) at each position, nats.
     """
 
     name: str
@@ -47,6 +43,9 @@ class PlanResult:
     recovery_noise: float | None
     logit_difference_recovery: float | None
     layer_rows: int
+    logp: float
+    logp_recovery: float | None
+    kl: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,10 @@ class Sweep:
         k_noise: by how much K(∅) changes by another numerical route.
         results: one a plan, in their order.
         layer_rows, forwards_equivalent: what it cost.
+        logp_recipient, logp_donor: mean log-probability of the text's own tokens, nats.
+        kl_base: KL(donor‖recipient) at each position, nats.
+        shared: whether plans shared the layers on which they agree; False where this architecture's layers cannot be
+            run one at a time, so that each plan took a forward pass of its own.
     """
 
     k_base: float
@@ -65,6 +68,10 @@ class Sweep:
     results: tuple[PlanResult, ...]
     layer_rows: int
     forwards_equivalent: float
+    logp_recipient: float
+    logp_donor: float
+    kl_base: tuple[float, ...]
+    shared: bool
 
 
 @torch.no_grad()
@@ -97,78 +104,37 @@ def sweep(
     positions = [index - 1 for index in predicted]
     walked = walk(pair, ids, gates, positions, progress=progress)
     again = padded_prefill(pair, ids, Gates.stack([recipient, donor]))[:, positions]
-    contrast = Contrast(pair, walked.hidden[0], walked.hidden[1], again)
+    contrast = Contrast(pair, walked.hidden[0], walked.hidden[1], again, [ids[index] for index in predicted])
+    ends, effects = contrast.of_rows(walked.hidden[:2]), contrast.of_rows(walked.hidden[2:])
     results = tuple(
-        contrast.result(plan, states, rows)
-        for plan, states, rows in zip(plans, walked.hidden[2:], walked.rows_by_plan[2:], strict=True)
+        plan_result(plan, effect, contrast, rows)
+        for plan, effect, rows in zip(plans, effects, walked.rows_by_plan[2:], strict=True)
     )
-    return Sweep(contrast.k_base, contrast.k_noise, results, walked.layer_rows, walked.forwards_equivalent)
+    return Sweep(
+        k_base=contrast.k_base,
+        k_noise=contrast.k_noise,
+        results=results,
+        layer_rows=walked.layer_rows,
+        forwards_equivalent=walked.forwards_equivalent,
+        logp_recipient=ends[0].logp or 0.0,
+        logp_donor=ends[1].logp or 0.0,
+        kl_base=ends[0].kl,
+        shared=walked.shared,
+    )
 
 
-class Contrast:
-    """Recipient and donor at some positions, and any hybrid held against them.
-
-    Args:
-        pair: for the unembedding and the noise floor.
-        recipient, donor: (positions, d_model) hidden states.
-        again: the same two by another numerical route, (2, positions, d_model).
-    """
-
-    def __init__(self, pair: Pair, recipient: Tensor, donor: Tensor, again: Tensor) -> None:
-        self._pair, self._donor = pair, donor
-        self._step = pair.unembed.positions_at_once(_BYTES_PER_ENTRY)
-        self.kl_base = self.kl(recipient)
-        self.k_base = float(self.kl_base.mean())
-        kl_again = self._between(again[1], again[0])
-        self.k_noise = abs(self.k_base - float(kl_again.mean()))
-        self.defined = self.k_base >= UNDEFINED_UNDER * noise_of(pair).kl
-        self._words = self._contrasted(recipient)
-        ld = [self._logit_difference(states) for states in (recipient, donor)]
-        ld_noise = [self._logit_difference(states) for states in again]
-        moved = (ld[1] - ld[0]).abs()
-        self._counts = moved > UNDEFINED_UNDER * torch.stack(
-            [(a - b).abs() for a, b in zip(ld, ld_noise, strict=True)]
-        ).amax(0)
-        self._ld_recipient, self._ld_donor = ld
-
-    def kl(self, states: Tensor) -> Tensor:
-        """KL(donor‖hybrid) at each position, (positions,) float64 on the CPU."""
-        return self._between(self._donor, states)
-
-    def result(self, plan: Plan, states: Tensor, layer_rows: int) -> PlanResult:
-        """Recovery of one hybrid."""
-        k = float(self.kl(states).mean())
-        recovery = 1 - k / self.k_base if self.defined else None
-        noise = None if recovery is None else self.k_noise * (1 + abs(k) / self.k_base) / self.k_base
-        return PlanResult(
-            plan.name, plan.layers, plan.part, k, recovery, noise, self._logit_recovery(states), layer_rows
-        )
-
-    def _between(self, p: Tensor, q: Tensor) -> Tensor:
-        unembed = self._pair.unembed
-        pieces = zip(torch.split(p, self._step), torch.split(q, self._step), strict=True)
-        return torch.cat([kl_to_rows_(unembed(a), unembed(b).unsqueeze(1))[:, 0] for a, b in pieces]).cpu()
-
-    def _contrasted(self, recipient: Tensor) -> Tensor:
-        """Per position the token with the largest gained and the one with the largest lost term, (positions, 2)."""
-        found = []
-        for start in range(0, len(recipient), self._step):
-            here = slice(start, start + self._step)
-            donor, own = (torch.log_softmax(self._pair.unembed(s[here]).double(), -1) for s in (self._donor, recipient))
-            terms = donor.exp() * (donor - own)
-            found.append(torch.stack([terms.argmax(-1), terms.argmin(-1)], dim=-1))
-        return torch.cat(found)
-
-    def _logit_difference(self, states: Tensor) -> Tensor:
-        found = []
-        for start in range(0, len(states), self._step):
-            here = slice(start, start + self._step)
-            logits = self._pair.unembed(states[here]).gather(-1, self._words[here]).double()
-            found.append(logits[:, 0] - logits[:, 1])
-        return torch.cat(found).cpu()
-
-    def _logit_recovery(self, states: Tensor) -> float | None:
-        if not bool(self._counts.any()):
-            return None
-        moved = (self._logit_difference(states) - self._ld_recipient)[self._counts].sum()
-        return float(moved / (self._ld_donor - self._ld_recipient)[self._counts].sum())
+def plan_result(plan: Plan, effect: Effect, contrast: Contrast, layer_rows: int) -> PlanResult:
+    """What a hybrid's effect says of its plan."""
+    return PlanResult(
+        name=plan.name,
+        layers=plan.layers,
+        part=plan.part,
+        k=effect.k,
+        recovery=effect.kl_recovery,
+        recovery_noise=contrast.noise(effect.k),
+        logit_difference_recovery=effect.logit_difference_recovery,
+        layer_rows=layer_rows,
+        logp=effect.logp or 0.0,
+        logp_recovery=effect.logp_recovery,
+        kl=effect.kl,
+    )

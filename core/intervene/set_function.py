@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.errors import PromptError, TooLongError
-from core.intervene.recovery import UNDEFINED_UNDER
+from core.intervene.contrast import UNDEFINED_UNDER
 from core.intervene.sets import Unit, set_gates
 from core.intervene.walk import Walk, walk
 from core.measure.against import kl_to_rows_

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.pair.blocks import Blocks
+from core.pair.blocks import Blocks, unwalkable
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 
@@ -27,12 +27,15 @@ class Walk:
         layer_rows: (layer, row) computations made.
         rows_by_plan: of these, the ones each plan was the first to need.
         n_layers: a plain forward makes so many a row.
+        shared: False where each plan took a forward pass of its own, because this architecture's layers cannot be run
+            one at a time.
     """
 
     hidden: Tensor
     layer_rows: int
     rows_by_plan: tuple[int, ...]
     n_layers: int
+    shared: bool = True
 
     @property
     def forwards_equivalent(self) -> float:
@@ -61,8 +64,11 @@ def walk(
         progress: told the share done, 0..1, after each layer; may raise to stop.
 
     Returns:
-        States in the order of the plans.
+        States in the order of the plans. Where this architecture's layers cannot be run one at a time, they come from
+        one forward pass per plan.
     """
+    if unwalkable(pair, len(ids)):
+        return _one_by_one(pair, ids, gates, positions, progress)
     blocks = Blocks(pair, ids)
     start = blocks.start()
     row_bytes = 2 * start[0].numel() * start.element_size()
@@ -82,6 +88,25 @@ def walk(
         found.append(states)
         counts += own
     return Walk(torch.cat(found), blocks.n_rows_run, tuple(counts), pair.n_layers)
+
+
+def _one_by_one(
+    pair: Pair,
+    ids: Sequence[int],
+    gates: Gates,
+    positions: Sequence[int],
+    progress: Callable[[float], None] | None,
+) -> Walk:
+    """The same states from one forward pass per distinct plan."""
+    distinct, which = gates.distinct()
+    found = []
+    for number, row in enumerate(distinct):
+        found.append(pair.hidden(pair.ids([ids]), gates.take([row]))[0, list(positions)])
+        if progress:
+            progress((number + 1) / len(distinct))
+    counts = tuple(pair.n_layers if row in distinct else 0 for row in range(gates.n_rows))
+    hidden = torch.stack([found[k] for k in which])
+    return Walk(hidden, sum(counts), counts, pair.n_layers, shared=False)
 
 
 def _walk_group(

@@ -125,7 +125,7 @@ def layer_effects(
         PromptError, TooLongError: as `why`.
     """
     check_position(pair, ids, pos)
-    before = list(ids[:pos])
+    before = list(ids[: pos + 1])
     tell = progress or (lambda share: None)
     alone = sweep(pair, before, [pos], sweep_plans("single", pair.n_layers), lambda s: tell(s / 2))
     without = sweep(pair, before, [pos], sweep_plans("leave-one-out", pair.n_layers), lambda s: tell(0.5 + s / 2))

@@ -12,11 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import DeviceMemoryError
+from core.errors import ArgumentError, DeviceMemoryError
 from core.pair.gated_linear import GatedLinear, bound_gates
 from core.pair.gates import Gates, LayerGates
 from core.pair.pair import Pair
 from core.pair.twin import with_gated_replaced
+
+
+def unwalkable(pair: Pair, n_tokens: int) -> str | None:
+    """Why the layers of this model cannot be run one at a time over so long a text; None where they can."""
+    model = getattr(pair.model, "model", None)
+    missing = [name for name in ("embed_tokens", "rotary_emb", "layers", "norm") if not hasattr(model, name)]
+    if missing:
+        return f"it has no {', '.join(missing)}"
+    config = pair.model.config
+    window = getattr(config, "sliding_window", None)
+    slides = any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ())
+    if slides or (window is not None and not getattr(config, "layer_types", None)):
+        if window is None:
+            return "its layers attend in different ways"
+        if n_tokens > window:
+            return f"its layers look back {window:,} tokens only, and the text has {n_tokens:,}"
+    return None
 
 
 class Blocks:
@@ -28,11 +45,21 @@ class Blocks:
 
     Attributes:
         n_rows_run: how many (row, layer) computations were made.
+
+    Raises:
+        ArgumentError: the layers of this architecture cannot be run one at a time.
     """
 
     def __init__(self, pair: Pair, ids: Sequence[int]) -> None:
         from transformers.masking_utils import create_causal_mask
 
+        reason = unwalkable(pair, len(ids))
+        if reason:
+            raise ArgumentError(
+                f"The layers of this model cannot be run one at a time: {reason}.",
+                "Sweeps and searches still work; for what looks inside the layers, shorten the text or use another "
+                "model.",
+            )
         self._pair, self._model = pair, pair.model.model
         self._past: Any = None
         input_ids = pair.ids([ids])

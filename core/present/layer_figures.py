@@ -11,7 +11,16 @@ from core.present.figures import Figure
 from core.present.layer_charts import recovery_chart, sweep_report_rows
 from core.present.provenance import Source
 from core.present.reports import GridReport, SearchReport, SweepReport, WhyReport
-from core.present.set_charts import cell_rows, curve_chart, curve_rows, grid_chart, grid_end, grid_scale
+from core.present.set_charts import (
+    cell_rows,
+    curve_chart,
+    curve_rows,
+    grid_chart,
+    grid_end,
+    grid_scale,
+    share_rows,
+    shares_chart,
+)
 from core.present.texts import two_digits
 
 
@@ -58,7 +67,18 @@ def grid_figure(report: GridReport, tokens: Sequence[str], source: Source) -> Fi
 
 
 def search_figure(report: SearchReport, n_layers: int, source: Source) -> Figure:
-    """Recovery by the number of units, with controls."""
+    """Recovery by the number of units, with controls; where shares were asked for, the share of every unit."""
+    if report.method == "shapley" and report.shapley:
+        return Figure(
+            f"Shapley shares, by {report.by}",
+            source,
+            f"{_recovery_words(report.direction, report.k_base, 'grafted')} Mean increment of recovery over "
+            f"{report.permutations} orders, ± one standard error. Mask: {report.mask}.",
+            f"± {two_digits(report.k_noise)} nats of K(∅) by numerical noise.",
+            f"shapley-{report.by}",
+            tuple(share_rows(report.shapley)),
+            shares_chart,
+        )
     return Figure(
         f"Smallest sets: {report.method}, by {report.by}",
         source,

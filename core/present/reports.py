@@ -147,7 +147,11 @@ class LensReport(Report):
 
 @dataclass(frozen=True)
 class SweepReport(Report):
-    """Many sets of layers grafted on one text."""
+    """Many sets of layers grafted on one text.
+
+    What stands in `kl_base` and in `kl` of a plan belongs to the tokens of `positions`, in their order. `shared` says
+    whether plans shared the layers on which they agree, or took a forward pass each.
+    """
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
@@ -155,9 +159,14 @@ class SweepReport(Report):
     mask: Mask
     kind: str
     direction: str
+    positions: tuple[int, ...]
     k_base: float
     k_noise: float
+    kl_base: tuple[float, ...]
+    logp_recipient: float
+    logp_donor: float
     plans: tuple[PlanResult, ...]
+    shared: bool
     layer_rows_total: int
     forwards_equivalent: float
     seconds: float

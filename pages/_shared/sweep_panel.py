@@ -105,7 +105,8 @@ def draw_sweeps(worker: Worker, page: str, chosen: LayerText) -> None:
     st.caption(f"{legend} {noise}")
     plans = sum(len(swept.results) for swept in found.values())
     forwards = sum(swept.forwards_equivalent for swept in found.values())
-    st.caption(f"{plans} sets of layers for the work of {forwards:.0f} forward passes.")
+    alone = "" if first.shared else " This model's layers cannot be run one at a time: each set took a pass of its own."
+    st.caption(f"{plans} sets of layers for the work of {forwards:.0f} forward passes.{alone}")
     with st.expander("Table"):
         st.dataframe([_row(row) for row in rows], hide_index=True, width="stretch")
 
@@ -158,5 +159,7 @@ def _row(row: dict[str, object]) -> dict[str, object]:
         "recovery": shown("recovery"),
         "± noise": shown("noise"),
         "logit-difference recovery": shown("logit_difference_recovery"),
+        "recovery of ln p of the text": shown("logp_recovery"),
         "K(S), nats": shown("k"),
+        "mean ln p of the text, nats": shown("logp"),
     }

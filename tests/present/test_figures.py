@@ -23,8 +23,11 @@ HOSTILE = "What is <img src=x onerror=alert(1)> reflux?"
 
 def effects() -> LayerEffects:
     def swept(recoveries: list[float]) -> Sweep:
-        results = [PlanResult(f"p {k}", str(k), "both", 1 - r, r, 0.01, None, 1) for k, r in enumerate(recoveries)]
-        return Sweep(1.0, 0.01, tuple(results), 1, 1.0)
+        results = [
+            PlanResult(f"p {k}", str(k), "both", 1 - r, r, 0.01, None, 1, -1.0, None, (1.0,))
+            for k, r in enumerate(recoveries)
+        ]
+        return Sweep(1.0, 0.01, tuple(results), 1, 1.0, -2.0, -1.0, (1.0,), True)
 
     return LayerEffects(swept([0.1, 0.7, -0.2]), swept([0.9, 0.2, 1.1]))
 

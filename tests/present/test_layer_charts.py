@@ -18,9 +18,10 @@ N = 5
 def swept(kind: str, part: str = "both", width: int = 3) -> Sweep:
     plans = sweep_plans(kind, N, part, width=width)
     results = [
-        PlanResult(plan.name, plan.layers, plan.part, 1 - k / 10, k / 10, 0.01, None, 1) for k, plan in enumerate(plans)
+        PlanResult(plan.name, plan.layers, plan.part, 1 - k / 10, k / 10, 0.01, None, 1, -1.0, None, (1.0,))
+        for k, plan in enumerate(plans)
     ]
-    return Sweep(1.0, 0.01, tuple(results), 1, 1.0)
+    return Sweep(1.0, 0.01, tuple(results), 1, 1.0, -2.0, -1.0, (1.0,), True)
 
 
 @pytest.mark.parametrize(
