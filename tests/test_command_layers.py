@@ -18,7 +18,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The PEFT config's `base_model_name_or_path` was renamed:UserWarning"),
 ]
 TEXT = ["What is asthma?", "--answer", "A disease of the lungs."]
-PLAN = {"name", "layers", "part", "k", "recovery", "recovery_noise", "logit_difference_recovery", "layer_rows"}
+PLAN = {"name", "layers", "part", "k", "recovery", "recovery_noise", "logit_difference_recovery", "layer_rows"} | {
+    "logp", "logp_recovery", "kl"
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +51,7 @@ def test_a_sweep_has_every_field_and_its_recovery_is_one_minus_the_ratio(folders
     for plan in report["plans"]:
         assert set(plan) == PLAN
         assert plan["recovery"] == pytest.approx(1 - plan["k"] / report["k_base"])
+        assert plan["k"] == pytest.approx(sum(plan["kl"]) / len(report["positions"]))
     assert sum(plan["layer_rows"] for plan in report["plans"]) < report["layer_rows_total"]
     assert report["forwards_equivalent"] == pytest.approx(report["layer_rows_total"] / N_LAYERS)
 
