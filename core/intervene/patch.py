@@ -21,9 +21,9 @@ from core.errors import ArgumentError
 from core.pair.blocks import Blocks
 from core.pair.gates import DIRECTIONS, Gates
 from core.pair.pair import Pair
+from core.pair.patches import SITES, WHOLE_RESIDUAL, check_site
 
-SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
-WHOLE_RESIDUAL = SITES[:3]
+__all__ = ["SITES", "WHOLE_RESIDUAL", "Trace", "check_site", "patched_hidden", "recipient_and_donor", "trace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +47,6 @@ class Trace:
     values: tuple[Tensor, ...]
     entries: dict[int, Tensor]
     joins: dict[int, int]
-
-
-def check_site(site: str) -> str:
-    """The site, if it is one.
-
-    Raises:
-        ArgumentError: it is none of `SITES`.
-    """
-    if site not in SITES:
-        raise ArgumentError(f"There is no site {site!r}.", f"Use one of {', '.join(SITES)}.")
-    return site
 
 
 def recipient_and_donor(pair: Pair, direction: str) -> tuple[Gates, Gates]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from core.errors import DeviceMemoryError, ShapeError
 from core.pair.gated_linear import bound_gates
 from core.pair.gates import Gates
+from core.pair.patches import RowPatch, bound_patches, check_patches
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import PairSpec
 from core.pair.unembed import Unembedding
@@ -115,7 +116,13 @@ class Pair:
         return Gates.uniform(self.n_layers, 1.0, rows)
 
     def hidden(
-        self, input_ids: Tensor, gates: Gates, *, attention_mask: Tensor | None = None, cache: Any = None
+        self,
+        input_ids: Tensor,
+        gates: Gates,
+        *,
+        attention_mask: Tensor | None = None,
+        cache: Any = None,
+        patches: Sequence[RowPatch] = (),
     ) -> Tensor:
         """One forward pass, each row under its own gates.
 
@@ -125,12 +132,15 @@ class Pair:
             attention_mask: (rows, past + pos), 1 where a token is; left-padded rows get their own positions. None
                 where nothing is padded.
             cache: a transformers cache to read and extend.
+            patches: activations copied from row to row at every position of this pass. What they change in `cache`
+                stays there; a row that is to be patched all along needs them in every pass.
 
         Returns:
             (rows, pos, d_model) hidden states after the final norm; `unembed` turns them into logits.
 
         Raises:
-            ShapeError: rows or positions of gates and ids differ.
+            ShapeError: rows or positions of gates and ids differ, or a patch names rows that cannot be.
+            ArgumentError: a patch names a site or layer that does not exist, or two donors for one place.
             DeviceMemoryError: the device ran out of memory.
         """
         rows, n_positions = input_ids.shape
@@ -138,13 +148,14 @@ class Pair:
             raise ShapeError(f"There are gates for {gates.n_rows} rows and ids for {rows}.", "Give as many gates.")
         if gates.values.dim() == 4 and gates.values.shape[3] != n_positions:
             raise ShapeError(f"Gates have {gates.values.shape[3]} positions, ids {n_positions}.", "Give as many.")
+        check_patches(patches, self.n_layers, rows)
         position_ids = None
         if attention_mask is not None:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -n_positions:]
         with self._count_lock:
             self._forwards += 1
         try:
-            with bound_gates(gates.to(self.device)):
+            with bound_gates(gates.to(self.device)), bound_patches(patches):
                 output = self.model.model(
                     input_ids=input_ids.to(self.device),
                     attention_mask=attention_mask,

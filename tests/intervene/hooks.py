@@ -29,12 +29,21 @@ class PlainPair:
 
     def patched(self, ids: Sequence[int], site: str, layer: int, positions: Sequence[int], direction: str) -> Tensor:
         """(pos, d_vocab) logits of the recipient with the donor's activation at some positions."""
+        return self.patched_layers(ids, site, [layer], positions, direction)
+
+    def patched_layers(
+        self, ids: Sequence[int], site: str, layers: Sequence[int], positions: Sequence[int], direction: str
+    ) -> Tensor:
+        """As `patched`, with the donor's activations at several layers, all from its own run."""
         recipient, donor = self.ends(direction)
-        copied: list[Tensor] = []
-        handle = _watch(_layers(donor)[layer], site, copied)
+        copied: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+        handles = [_watch(_layers(donor)[layer], site, copied[layer]) for layer in layers]
         oracle.logits(donor, ids)
-        handle.remove()
-        handles = _replace(_layers(recipient)[layer], site, copied[0], list(positions))
+        for handle in handles:
+            handle.remove()
+        handles = []
+        for layer in layers:
+            handles += _replace(_layers(recipient)[layer], site, copied[layer][0], list(positions))
         found = oracle.logits(recipient, ids)
         for handle in handles:
             handle.remove()
