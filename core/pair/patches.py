@@ -82,7 +82,8 @@ def check_patches(patches: Sequence[RowPatch], n_layers: int, n_rows: int) -> No
             first = donors.setdefault((patch.site, layer, patch.recipient), patch.donor)
             if first != patch.donor:
                 raise ArgumentError(
-                    f"Row {patch.recipient} would get {patch.site} of layer {layer} from rows {first} and {patch.donor}.",
+                    f"Row {patch.recipient} would get {patch.site} of layer {layer} from row {first} and row "
+                    f"{patch.donor}.",
                     "Give each place of a row one donor.",
                 )
 

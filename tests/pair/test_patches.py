@@ -339,7 +339,7 @@ def test_every_known_architecture_copies_bit_by_bit(model_class: Any, config_cla
         (
             [RowPatch("mlp_out", (0, 1), 0, 1), RowPatch("mlp_out", (1,), 0, 2)],
             ArgumentError,
-            "Row 0 would get mlp_out of layer 1 from rows 1 and 2",
+            "Row 0 would get mlp_out of layer 1 from row 1 and row 2",
         ),
     ],
 )
