@@ -1,6 +1,8 @@
-"""Choosing the next token of one row: greedy, or by temperature and top-p with the row's own seed.
+"""Choosing the next token of one row: greedy, by temperature and top-p with the row's own seed, or coupled.
 
-The filters are transformers' own logits processors. Knows logits of one row; knows no other rows.
+Coupled rows share their noise: each still draws from its own distribution, yet two rows choose differently only where
+their distributions do. The filters are transformers' own logits processors. Knows logits of one row; knows no other
+rows.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
 from core.errors import ArgumentError
+from core.generate.coupling import gumbel_noise
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,15 @@ class Sampling:
     Attributes:
         temperature: 0 is greedy.
         top_p: keep the likeliest tokens that together hold this much probability.
-        seed: of the row's own generator; rows with equal distributions and seeds choose equal tokens.
+        seed: of the row's own generator, or of the noise all rows share; rows with equal distributions and seeds
+            choose equal tokens.
+        coupled: whether all rows share one noise for each seed, step and word (Gumbel-max); needs a temperature.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    coupled: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 5:
@@ -33,25 +39,92 @@ class Sampling:
             raise ArgumentError(f"top-p {self.top_p} is not within 0..1.", "1 keeps every token.")
         if not 0 <= self.seed < 2**63:
             raise ArgumentError(f"Seed {self.seed} is not a whole number from 0 to 2^63 − 1.", "Choose another.")
+        if self.coupled and self.temperature == 0:
+            raise ArgumentError(
+                "Coupled sampling at temperature 0: greedy needs no coupling, it draws nothing.",
+                "Choose a temperature above 0, or leave coupling off.",
+            )
 
 
 class RowSampler:
-    """Chooses the tokens of one row, one after another."""
+    """Chooses the tokens of one row, one after another.
 
-    def __init__(self, sampling: Sampling) -> None:
+    Args:
+        sampling: how.
+        first_step: index into the answer of the first token it will choose; for coupled rows that begin later.
+    """
+
+    def __init__(self, sampling: Sampling, first_step: int = 0) -> None:
+        self._sampling, self._step = sampling, first_step
         self._greedy = sampling.temperature == 0
         self._random = torch.Generator().manual_seed(sampling.seed)
-        self._processors = LogitsProcessorList()
-        if not self._greedy:
-            if sampling.temperature != 1:
-                self._processors.append(TemperatureLogitsWarper(sampling.temperature))
-            if sampling.top_p < 1:
-                self._processors.append(TopPLogitsWarper(sampling.top_p))
+        self._filters = _filters(sampling)
 
     def choose(self, logits: Tensor) -> int:
         """The next token id from (d_vocab,) float32 logits."""
+        step, self._step = self._step, self._step + 1
         if self._greedy:
             return int(logits.argmax())
-        none = torch.empty(1, 0, dtype=torch.int64)  # these processors do not look at the tokens so far
-        scores = self._processors(none, logits.unsqueeze(0).cpu())
+        scores = _filtered(self._filters, logits.unsqueeze(0).cpu())
+        if self._sampling.coupled:
+            return int((scores[0].double() + gumbel_noise(self._sampling.seed, step, len(logits))).argmax())
         return int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self._random))
+
+
+def coupled_choices(sampling: Sampling, logits: Tensor, first_step: int = 0) -> list[int]:
+    """The token a coupled row would have taken at each of consecutive positions of a text it did not write.
+
+    Args:
+        sampling: coupled.
+        logits: (positions, d_vocab) float32.
+        first_step: index into the answer of the first position.
+
+    Raises:
+        ArgumentError: the sampling is not coupled.
+    """
+    check_coupled(sampling)
+    sampler = RowSampler(sampling, first_step)
+    return [sampler.choose(row) for row in logits]
+
+
+def check_coupled(sampling: Sampling) -> None:
+    """Refuses sampling whose rows share no noise.
+
+    Raises:
+        ArgumentError: it is not coupled.
+    """
+    if not sampling.coupled:
+        raise ArgumentError("These rows share no noise: the sampling is not coupled.", "Ask for coupled sampling.")
+
+
+def sampled_logits(sampling: Sampling, logits: Tensor) -> Tensor:
+    """Logits of the distributions that are drawn from: after temperature and top-p, −inf where nothing is drawn.
+
+    Args:
+        sampling: with a temperature above 0.
+        logits: (rows, d_vocab) float32.
+
+    Returns:
+        (rows, d_vocab) float32 on the CPU.
+
+    Raises:
+        ArgumentError: the temperature is 0: greedy choices are no draws.
+    """
+    if sampling.temperature == 0:
+        raise ArgumentError("At temperature 0 nothing is drawn.", "Choose a temperature above 0.")
+    return _filtered(_filters(sampling), logits.cpu())
+
+
+def _filters(sampling: Sampling) -> LogitsProcessorList:
+    filters = LogitsProcessorList()
+    if sampling.temperature not in (0, 1):
+        filters.append(TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_p < 1:
+        filters.append(TopPLogitsWarper(sampling.top_p))
+    return filters
+
+
+def _filtered(filters: LogitsProcessorList, logits: Tensor) -> Tensor:
+    none = torch.empty(len(logits), 0, dtype=torch.int64)  # these processors do not look at the tokens so far
+    scores: Tensor = filters(none, logits)
+    return scores
