@@ -6,8 +6,9 @@ Runs a decoding to its end in the caller's thread. Knows lanes and records; know
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.generate.lane import Lane
 from core.generate.lanes import Decoding
-from core.generate.record import Lane, LaneAnswer, LaneRecord
+from core.generate.record import LaneAnswer, LaneRecord
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
 from core.measure.answers import first_divergence
@@ -37,6 +38,7 @@ def ask(
     sampling: Sampling,
     max_new_tokens: int,
     progress: Callable[[int], None] | None = None,
+    begun: Sequence[int] = (),
 ) -> Answers:
     """Decodes every lane to its end.
 
@@ -47,16 +49,18 @@ def ask(
         sampling: how tokens are chosen.
         max_new_tokens: at most so many tokens a lane.
         progress: called with the number of steps done.
+        begun: tokens every answer begins with.
     """
-    decoding = ScoredDecoding(pair, prompt.ids, Gates.stack([lane.gates for lane in lanes]), sampling, max_new_tokens)
-    records = [LaneRecord(lane) for lane in lanes]
+    decoding = ScoredDecoding(pair, prompt.ids, lanes, sampling, max_new_tokens, begun)
+    records = [LaneRecord(lane, begun) for lane in lanes]
     for step, update in enumerate(decoding, start=1):
         for number, record in enumerate(records):
             record.add(number, update, pair.prompts)
         if progress:
             progress(step)
     for record in records:
-        record.measure_again(pair, prompt)
+        for _ in record.measure_again(pair, prompt):
+            pass
     return collect(records, pair, prompt)
 
 

@@ -38,11 +38,30 @@ class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships n
         self._view(stop)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some rows, in the order given; a row may be asked for twice."""
+    def batch_select_indices(self, indices: Tensor, first: int = 0) -> None:
+        """Keeps some rows, in the order given, from position `first` on; a row may be asked for twice."""
         length = self.get_seq_length()
-        self._buffers = tuple(buffer[indices] for buffer in self._buffers)
+        self._buffers = tuple(buffer[indices, :, first:] for buffer in self._buffers)
+        self._view(length - first)
+
+    def join(self, other: "BufferedLayer") -> None:
+        """Puts the rows of another layer under these; what is shorter gets zeros on the left."""
+        mine, theirs = self.get_seq_length(), other.get_seq_length()
+        length, rows = max(mine, theirs), len(self.keys)
+        joined = []
+        for old, new in zip(self._buffers, other._buffers, strict=True):
+            shape = (rows + len(new), old.shape[1], length + _ROOM, old.shape[3])
+            both = old.new_zeros(shape)  # padding is attended to with weight 0, which only undoes finite values
+            both[:rows, :, length - mine : length] = old[:, :, :mine]
+            both[rows:, :, length - theirs : length] = new[:, :, :theirs]
+            joined.append(both)
+        self._buffers = tuple(joined)
         self._view(length)
+
+    def shorten(self, length: int) -> None:
+        """Forgets what lies beyond so many positions."""
+        if self.get_seq_length() > length:
+            self._view(length)
 
     def copy_rows(self, indices: Tensor) -> "BufferedLayer":
         """A new layer with copies of some rows."""
@@ -75,10 +94,25 @@ class RowCache(Cache):  # type: ignore[misc]
         else:
             super().__init__(layers=layers)
 
-    def keep(self, rows: list[int]) -> None:
-        """Drops every row but these."""
+    @property
+    def length(self) -> int:
+        """How many positions are held, padding included."""
+        return int(self.layers[0].get_seq_length()) if self.layers else 0
+
+    def keep(self, rows: list[int], first: int = 0) -> None:
+        """Drops every row but these, and every position before `first`."""
         for layer in self.layers:
-            layer.batch_select_indices(torch.tensor(rows, device=layer.device))
+            layer.batch_select_indices(torch.tensor(rows, device=layer.device), first)
+
+    def join(self, other: "RowCache") -> None:
+        """Takes another cache's rows in under its own; both end at the same position, padded on the left."""
+        for mine, theirs in zip(self.layers, other.layers, strict=True):
+            mine.join(theirs)
+
+    def shorten(self, length: int) -> None:
+        """Forgets what a failed forward pass left in some of the layers."""
+        for layer in self.layers:
+            layer.shorten(length)
 
     def copy(self, rows: list[int]) -> "RowCache":
         """A new cache holding copies of some rows; a row may be asked for twice."""

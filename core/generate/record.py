@@ -4,13 +4,17 @@ Filled by whoever runs a decoding, read by whoever shows it. Knows updates and s
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from core.generate.lanes import Finished
+from core.generate.batch import Finished
+from core.generate.lane import Kind, Lane, LanePatch
+from core.generate.lanes import POSITIONS_AT_ONCE
+from core.generate.prefill import Prefill
 from core.generate.scored import LaneScores, Update
 from core.measure.answers import repetition
 from core.measure.divergence import kl_divergence
@@ -19,15 +23,6 @@ from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.parts import MASKS, Part
 from core.pair.prompts import Prompt, PromptBuilder
-from core.pair.routes import prefill
-
-
-@dataclass(frozen=True, eq=False)
-class Lane:
-    """One answer to be written: its name and its gates (one row)."""
-
-    name: str
-    gates: Gates
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,8 @@ class LaneAnswer:
     """One answer.
 
     Attributes:
-        name: `base`, `tuned`, or `hybrid`, `hybrid-2`, `hybrid-3`.
-        gates: n_layers × [attn, mlp].
+        name: `base`, `tuned`, or `hybrid`, `hybrid-2`, `hybrid-3`; forks are `fork-1` and so on.
+        gates: n_layers × [attn, mlp]; of a patched lane the recipient's, of an amplified one the fine-tuned model's.
         text: without the end-of-turn token.
         ids: with it, where the model wrote it.
         parts: the part of each token.
@@ -47,6 +42,13 @@ class LaneAnswer:
             token by token; null where the answer was stopped.
         repetition: share of repeated 4-grams, 0..1; null below four tokens.
         tokens_per_second: of this lane, from its first token on.
+        kind: `graft`; `patch` where activations of a donor were put in; `amplify` where logits were extrapolated.
+        patch: what was put in; null without a donor.
+        alpha: the amplification; null for other kinds.
+        begun: how many tokens it was given to begin with.
+        mean_tv: mean total variation between base and fine-tuned model on this text, 0..1; null without scores.
+        parting_rate: share of tokens at which base and fine-tuned model would have chosen differently under the
+            lanes' shared noise; null where sampling is not coupled.
     """
 
     name: str
@@ -62,6 +64,12 @@ class LaneAnswer:
     tokens_per_second: float | None
     kl_to_base_noise: float | None = None
     kl_to_tuned_noise: float | None = None
+    kind: Kind = "graft"
+    patch: LanePatch | None = None
+    alpha: float | None = None
+    begun: int = 0
+    mean_tv: float | None = None
+    parting_rate: float | None = None
 
 
 class LaneRecord:
@@ -77,9 +85,9 @@ class LaneRecord:
         again: the means of KL to base and to tuned by another numerical route, once `measure_again` has run.
     """
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.ids: list[int] = []
+    def __init__(self, lane: Lane, begun: Sequence[int] = ()) -> None:
+        self.lane, self.n_begun = lane, len(begun)
+        self.ids: list[int] = list(begun)
         self.scored: list[TokenScore] = []
         self.scores: list[LaneScores] = []
         self.finished: Finished | None = None
@@ -135,35 +143,48 @@ class LaneRecord:
             for index, token in enumerate([*scored, *bare])
         )
 
-    @torch.no_grad()
-    def measure_again(self, pair: Pair, prompt: Prompt) -> None:
-        """Runs the finished text in one pass, for the noise of this lane's figures. One forward of three rows."""
-        ids = tuple(self.ids)
+    def measure_again(self, pair: Pair, prompt: Prompt, at_once: int = POSITIONS_AT_ONCE) -> Iterator[None]:
+        """Reads the finished text in passes of its own, for the noise of this lane's figures; pauses after each.
+
+        Args:
+            pair: the models.
+            prompt: the question.
+            at_once: positions a pass.
+        """
         rows = Gates.stack([self.lane.gates, pair.base_gates(), pair.tuned_gates()])
-        states = prefill(pair, (*prompt.ids, *ids), rows)[:, len(prompt.ids) - 1 : -1]
-        parts = pair.prompts.answer_parts(ids, prompt).parts
+        ids = (*prompt.ids, *self.ids)[:-1]
+        reading = Prefill(pair, ids, rows, len(prompt.ids) - 1, self.lane.patches(0))
+        while not reading.done:
+            reading.advance(at_once)
+            yield
+        self.again = self._means_again(pair, prompt, reading.result()[1])
+
+    @torch.no_grad()
+    def _means_again(self, pair: Pair, prompt: Prompt, states: Tensor) -> tuple[float | None, float | None]:
+        parts = pair.prompts.answer_parts(self.ids, prompt).parts
         kept = torch.tensor([part in MASKS["response"] for part in parts], device=states.device)
         if not kept.any():
-            self.again = (None, None)
-            return
+            return None, None
+        weights = torch.tensor(self.lane.weights, device=states.device)
+        own = torch.tensordot(weights, states[:-2].float(), 1)[kept]
         step = pair.unembed.positions_at_once(160)
-        own, base, tuned = (state[kept].split(step) for state in states)
-        means = [
-            torch.cat([kl_divergence(pair.unembed(a), pair.unembed(b)) for a, b in zip(own, other, strict=True)]).mean()
-            for other in (base, tuned)
-        ]
-        self.again = (float(means[0]), float(means[1]))
+        means = []
+        for other in states[-2:]:
+            pieces = zip(torch.split(own, step), torch.split(other[kept], step), strict=True)
+            means.append(torch.cat([kl_divergence(pair.unembed(a), pair.unembed(b)) for a, b in pieces]).mean())
+        return float(means[0]), float(means[1])
 
     def answer(self, prompts: PromptBuilder, prompt: Prompt) -> LaneAnswer:
         """The answer as it stands; one that is still being written counts as stopped."""
         scores = list(self.scores)
         ids = tuple(self.ids)
         parts = prompts.answer_parts(ids, prompt)
-        to_base, to_tuned = (self._mean(scores, field, parts.parts) for field in ("kl_to_base", "kl_to_tuned"))
+        to_base = _mean_of([found.kl_to_base for found in scores], parts.parts)
+        to_tuned = _mean_of([found.kl_to_tuned for found in scores], parts.parts)
         again = self.again or (None, None)
         return LaneAnswer(
             name=self.lane.name,
-            gates=self.lane.gates.by_part()[0],
+            gates=self.lane.gates.take([0]).by_part()[0],
             text=prompts.text(ids),
             ids=ids,
             parts=parts.parts,
@@ -175,15 +196,22 @@ class LaneRecord:
             kl_to_tuned_noise=_change(to_tuned, again[1]),
             repetition=repetition([i for i in ids if i not in prompts.end_ids]),
             tokens_per_second=self.tokens_per_second,
+            kind=self.lane.kind,
+            patch=self.lane.patch,
+            alpha=self.lane.alpha,
+            begun=self.n_begun,
+            mean_tv=_mean_of([found.positions.values["tv"] for found in scores], parts.parts),
+            parting_rate=_mean_of([found.parted for found in scores if found.parted is not None], parts.parts),
         )
 
-    @staticmethod
-    def _mean(scores: Sequence[LaneScores], field: str, parts: tuple[Part, ...]) -> float | None:
-        if not scores:
-            return None
-        values = torch.cat([getattr(found, field) for found in scores])
-        kept = torch.tensor([part in MASKS["response"] for part in parts[: len(values)]])
-        return float(values[kept].mean()) if kept.any() else None
+
+def _mean_of(pieces: Sequence[Tensor], parts: tuple[Part, ...]) -> float | None:
+    """Mean over reasoning and answer tokens of what was scored piece by piece."""
+    if not pieces:
+        return None
+    values = torch.cat(list(pieces)).double()
+    kept = torch.tensor([part in MASKS["response"] for part in parts[: len(values)]])
+    return float(values[kept].mean()) if kept.any() else None
 
 
 def _change(value: float | None, again: float | None) -> float | None:

@@ -1,23 +1,16 @@
-"""Requests to a worker: answers to be written, or anything else to be computed on the pair.
+"""Requests to a worker, and the simplest of them: something to be computed on the pair.
 
-Any thread may read or close a request; the worker's thread runs it. Knows decodings; knows no queue.
+Any thread may read or close a request; the worker's thread runs it. Knows no queue.
 """
 
 import threading
 import time
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from core.errors import GraftError
-from core.generate.record import Lane, LaneRecord
-from core.generate.sampling import Sampling
-from core.generate.scored import ScoredDecoding
-from core.pair.gates import Gates
 from core.pair.pair import Pair
-from core.pair.prompts import Prompt
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 Result = TypeVar("Result")
@@ -37,7 +30,7 @@ class Closed(Exception):
     """Raised inside a task whose request was closed; never seen outside the worker."""
 
 
-class Request(ABC):
+class Request:
     """Something asked of a worker. Any thread may read it or close it.
 
     Attributes:
@@ -85,10 +78,6 @@ class Request(ABC):
         """How many lanes it is decoding now."""
         return 0
 
-    @abstractmethod
-    def run(self, pair: Pair) -> Status:
-        """Does the work, in the worker's thread; how it ended."""
-
     def start(self) -> None:
         """Marks it as running."""
         self.started_at, self.status = time.monotonic(), "running"
@@ -97,77 +86,6 @@ class Request(ABC):
         """Marks it as ended."""
         self.status, self.error, self.ended_at = status, error, time.monotonic()
         self._ended.set()
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What answers are asked for.
-
-    Attributes:
-        prompt: the question.
-        lanes: the answers to write.
-        sampling: how tokens are chosen.
-        max_new_tokens: at most so many tokens a lane.
-    """
-
-    prompt: Prompt
-    lanes: tuple[Lane, ...]
-    sampling: Sampling
-    max_new_tokens: int
-
-
-class Writing(Request):
-    """Answers on their way.
-
-    Attributes:
-        job: what was asked.
-        records: what each lane has written so far.
-        first_token_at: `time.monotonic()` seconds; 0 before.
-    """
-
-    def __init__(self, job: Job, owner: str) -> None:
-        super().__init__(owner)
-        self.job = job
-        self.records = [LaneRecord(lane) for lane in job.lanes]
-        self.first_token_at = 0.0
-
-    @property
-    def n_rows(self) -> int:
-        """How many lanes are being written now."""
-        return sum(record.finished is None for record in self.records) if self.status == "running" else 0
-
-    def end(self, status: Status, error: GraftError | None = None) -> None:
-        """Marks request and lanes as ended."""
-        for record in self.records:
-            record.stop()
-        super().end(status, error)
-
-    def run(self, pair: Pair) -> Status:
-        """Decodes until every lane has ended or the request is closed."""
-        job = self.job
-        gates = Gates.stack([lane.gates for lane in job.lanes])
-        decoding = ScoredDecoding(pair, job.prompt.ids, gates, job.sampling, job.max_new_tokens)
-        try:
-            for update in decoding:
-                for number, record in enumerate(self.records):
-                    record.add(number, update, pair.prompts)
-                self.first_token_at = self.first_token_at or time.monotonic()
-                if self.closing:
-                    break
-            stopped = any(record.finished is None for record in self.records)
-            decoding.close()  # the lanes' rows are free before the last tokens are scored
-            for record in self.records:
-                record.stop()
-            last = decoding.finish()
-            for number, record in enumerate(self.records):
-                record.add_scores(number, last, pair.prompts)
-        finally:
-            decoding.close()
-        if stopped:
-            return "stopped"
-        for record in self.records:
-            record.measure_again(pair, job.prompt)
-        return "done"
 
 
 class Task(Request, Generic[Result]):
@@ -182,12 +100,19 @@ class Task(Request, Generic[Result]):
     def __init__(self, work: Callable[[Pair, Progress], Result], owner: str) -> None:
         super().__init__(owner)
         self._work = work
+        self._meanwhile: Callable[[], None] | None = None
         self.result: Result | None = None
         self.share = 0.0
         self.so_far: object = None
 
-    def run(self, pair: Pair) -> Status:
-        """Calls the work with the pair and a function to report progress to; that function ends a closed task."""
+    def run(self, pair: Pair, meanwhile: Callable[[], None] | None = None) -> Status:
+        """Calls the work with the pair and a function to report progress to; that function ends a closed task.
+
+        Args:
+            pair: the models.
+            meanwhile: called at every report, for what else has to go on.
+        """
+        self._meanwhile = meanwhile
         try:
             self.result = self._work(pair, self._progress)
         except Closed:
@@ -198,5 +123,7 @@ class Task(Request, Generic[Result]):
         self.share = share
         if so_far is not None:
             self.so_far = so_far
+        if self._meanwhile:
+            self._meanwhile()
         if self.closing:
             raise Closed

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.generate.batch import Batch, Finished, Seat, Step
 from core.generate.cache import RowCache
-from core.generate.lanes import Decoding, Finished
-from core.generate.sampling import Sampling
+from core.generate.followers import Followers
+from core.generate.lane import Lane
+from core.generate.lanes import POSITIONS_AT_ONCE
+from core.generate.sampling import Sampling, coupled_choices
 from core.measure.divergence import kl_divergence
 from core.measure.positions import PositionScores, score_positions
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 
 CHUNK = 8
+AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,8 @@ class LaneScores:
         first: index into the answer of the first token scored here.
         positions: base against tuned on these tokens.
         kl_to_base, kl_to_tuned: KL(lane‖base) and KL(lane‖tuned) per token, nats.
+        parted: whether base and tuned would have chosen differently under the lanes' shared noise, per token; None
+            where sampling is not coupled.
     """
 
     lane: int
@@ -37,6 +43,7 @@ class LaneScores:
     positions: PositionScores
     kl_to_base: Tensor
     kl_to_tuned: Tensor
+    parted: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,89 +61,75 @@ class Update:
     scores: tuple[LaneScores, ...]
 
 
-class ScoredDecoding(Iterator[Update]):
-    """Decodes lanes and scores them on the way; closes like `Decoding`.
+class Scoring:
+    """Lanes of one seat, scored as they grow.
 
     Args:
-        pair, prompt_ids, sampling, max_new_tokens: as for `Decoding`.
-        gates: one row per lane; rows all 0 or all 1 are recognised as base or tuned and need no followers there.
+        pair: the models.
+        lanes: as for `Seat`; those that are base or tuned need no followers there.
+        sampling: how they choose tokens.
+
+    Attributes:
+        extra_gates: rows the seat's prefill must read besides: base and tuned.
     """
 
-    def __init__(
-        self,
-        pair: Pair,
-        prompt_ids: Sequence[int],
-        gates: Gates,
-        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
-        max_new_tokens: int = 128,
-    ) -> None:
-        both = Gates.stack([pair.base_gates(), pair.tuned_gates()])
-        self.decoding = Decoding(pair, prompt_ids, gates, sampling, max_new_tokens, extra_gates=both)
-        self._pair = pair
-        lanes = [gates.take([lane]) for lane in range(gates.n_rows)]
-        self._is_base = [lane.is_base() for lane in lanes]
-        self._is_tuned = [lane.is_tuned() for lane in lanes]
-        self._followers = _Followers(pair, self._is_base, self._is_tuned)
-        self._scored = [0] * gates.n_rows
-        self._started = False
+    def __init__(self, pair: Pair, lanes: Sequence[Lane], sampling: Sampling) -> None:
+        self.extra_gates = Gates.stack([pair.base_gates(), pair.tuned_gates()])
+        self._pair, self._sampling = pair, sampling
+        self._is_base = [lane.is_base for lane in lanes]
+        self._is_tuned = [lane.is_tuned for lane in lanes]
+        self._followers = Followers(pair, self._is_base, self._is_tuned)
+        self._scored = [0] * len(lanes)
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self.decoding.closed
+    def start(self, seat: Seat, cache: RowCache, states: Tensor) -> None:
+        """Takes over prompt and beginning: the last two rows of cache and states are base and tuned."""
+        self._followers.start(cache, states[-2], states[-1], len(seat.begun))
 
-    def close(self) -> None:
-        """Ends the iteration; safe from any thread."""
-        self.decoding.close()
-
-    def finish(self) -> tuple[LaneScores, ...]:
-        """Scores the last tokens of stopped lanes and frees the followers; for whoever pulls, when it pulls no more."""
-        lanes = [lane for lane, how in enumerate(self.decoding.finished) if how is None and self.decoding.tokens[lane]]
-        scores = self._score(lanes) if lanes else ()
-        self._followers.release()
-        return scores
-
-    def __next__(self) -> Update:
-        if not self._started:
-            self._started = True
-            if not self.decoding.closed:
-                cache, states = self.decoding.prefill()
-                self._followers.start(cache, states[-2], states[-1])
-        try:
-            step = next(self.decoding)
-        except StopIteration:
-            self._followers.release()
-            raise
-        pending = max(len(self.decoding.tokens[lane]) - self._scored[lane] for lane in step.tokens)
-        first = min(len(self.decoding.tokens[lane]) for lane in step.tokens) == 1
-        scores = self._score(list(step.tokens)) if first or pending >= CHUNK or step.finished else ()
+    def update(self, seat: Seat, step: Step) -> Update:
+        """What a step brought, with scores where enough tokens wait for them."""
+        pending = max(len(seat.tokens[lane]) - self._scored[lane] for lane in step.tokens)
+        first = self._scored[next(iter(step.tokens))] == 0
+        scores = self._score(seat, list(step.tokens)) if first or pending >= CHUNK or step.finished else ()
         self._followers.drop(set(step.finished))
         return Update(step.tokens, step.finished, scores)
 
+    def finish(self, seat: Seat) -> tuple[LaneScores, ...]:
+        """Scores the last tokens of stopped lanes and frees the followers."""
+        lanes = [lane for lane, how in enumerate(seat.finished) if how is None and seat.hidden[lane]]
+        scores = self._score(seat, lanes) if lanes else ()
+        self.release()
+        return scores
+
+    def release(self) -> None:
+        """Frees the followers."""
+        self._followers.release()
+
     @torch.no_grad()
-    def _score(self, lanes: list[int]) -> tuple[LaneScores, ...]:
+    def _score(self, seat: Seat, lanes: list[int]) -> tuple[LaneScores, ...]:
         """Scores what the writing lanes wrote since the last time; they all wrote equally much."""
-        start, stop = self._scored[lanes[0]], len(self.decoding.tokens[lanes[0]])
+        start, stop = self._scored[lanes[0]], len(seat.tokens[lanes[0]])
         if start == stop:
             return ()
-        # Token t is predicted after token t − 1; the first one after the prompt.
-        fed = {lane: self.decoding.tokens[lane][max(start - 1, 0) : stop - 1] for lane in lanes}
-        followed = self._followers.follow(fed)
+        followed = self._followers.follow({lane: seat.tokens[lane] for lane in lanes}, start, stop)
         result = []
         for lane in lanes:
-            own = torch.stack(self.decoding.hidden[lane][start:stop])
+            own = torch.stack(seat.hidden[lane][start:stop])
             base = own if self._is_base[lane] else followed[lane, "base"]
             tuned = own if self._is_tuned[lane] else followed[lane, "tuned"]
-            result.append(self._compare(lane, start, stop, own, base, tuned))
+            for first in range(0, stop - start, AT_ONCE):
+                here = slice(first, first + AT_ONCE)
+                written = seat.tokens[lane][start:stop][here]
+                result.append(self._compare(lane, start + first, written, own[here], base[here], tuned[here]))
             self._scored[lane] = stop
-            self.decoding.hidden[lane][start:stop] = [torch.empty(0)] * (stop - start)
+            seat.hidden[lane][start:stop] = [torch.empty(0)] * (stop - start)
         return tuple(result)
 
-    def _compare(self, lane: int, start: int, stop: int, own: Tensor, base: Tensor, tuned: Tensor) -> LaneScores:
-        written = self._pair.ids([self.decoding.tokens[lane][start:stop]])[0]
-        unembed = self._pair.unembed
-        positions = score_positions(unembed, base, tuned, written, self._pair.prompts.end_ids)
-        zero = torch.zeros(stop - start, dtype=torch.float64)
+    def _compare(
+        self, lane: int, first: int, written: Sequence[int], own: Tensor, base: Tensor, tuned: Tensor
+    ) -> LaneScores:
+        unembed, ids = self._pair.unembed, self._pair.ids([written])[0]
+        positions = score_positions(unembed, base, tuned, ids, self._pair.prompts.end_ids)
+        zero = torch.zeros(len(written), dtype=torch.float64)
         if self._is_base[lane]:
             to_base, to_tuned = zero, positions.values["kl_base_tuned"]
         elif self._is_tuned[lane]:
@@ -145,55 +138,53 @@ class ScoredDecoding(Iterator[Update]):
             logits = unembed(own)
             to_base = kl_divergence(logits, unembed(base)).cpu()
             to_tuned = kl_divergence(logits, unembed(tuned)).cpu()
-        return LaneScores(lane, start, positions, to_base, to_tuned)
+        return LaneScores(lane, first, positions, to_base, to_tuned, self._parted(first, base, tuned))
+
+    def _parted(self, first: int, base: Tensor, tuned: Tensor) -> Tensor | None:
+        if not self._sampling.coupled:
+            return None
+        chosen = [coupled_choices(self._sampling, self._pair.unembed(states), first) for states in (base, tuned)]
+        return torch.tensor([a != b for a, b in zip(*chosen, strict=True)])
 
 
-class _Followers:
-    """Rows of base and tuned that read what the lanes wrote."""
+class ScoredDecoding(Iterator[Update]):
+    """Decodes lanes of one prompt and scores them on the way, in the caller's thread.
 
-    def __init__(self, pair: Pair, is_base: list[bool], is_tuned: list[bool]) -> None:
-        self._pair = pair
-        self._rows = [(lane, "base") for lane, here in enumerate(is_base) if not here]
-        self._rows += [(lane, "tuned") for lane, here in enumerate(is_tuned) if not here]
-        self._cache: RowCache | None = None
-        self._first: dict[str, Tensor] = {}
+    Args:
+        pair, prompt_ids, lanes, sampling, max_new_tokens, begun: as for `Seat`.
 
-    def start(self, prompt_cache: RowCache, base_state: Tensor, tuned_state: Tensor) -> None:
-        """Takes over the prompt's keys and values: the last two rows of the prefill are base and tuned."""
-        n_rows = prompt_cache.layers[0].keys.shape[0]
-        source = {"base": n_rows - 2, "tuned": n_rows - 1}
-        self._cache = prompt_cache.copy([source[model] for _, model in self._rows])
-        self._first = {"base": base_state, "tuned": tuned_state}
+    Attributes:
+        seat: what has been written.
+    """
 
-    def follow(self, fed: dict[int, list[int]]) -> dict[tuple[int, str], Tensor]:
-        """Hidden states predicting each lane's new tokens, (n, d_model) by lane and model.
+    def __init__(
+        self,
+        pair: Pair,
+        prompt_ids: Sequence[int],
+        lanes: Sequence[Lane],
+        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        max_new_tokens: int = 128,
+        begun: Sequence[int] = (),
+    ) -> None:
+        self.scoring = Scoring(pair, lanes, sampling)
+        self.seat = Seat(pair, prompt_ids, lanes, sampling, max_new_tokens, begun, self.scoring.extra_gates)
+        self._batch = Batch(pair)
+        self._started = False
 
-        Args:
-            fed: lane → the tokens to read, equally many for each lane; the very first time the first token's
-                prediction comes from the prompt.
-        """
-        prompt_states = dict(self._first)
-        self._first = {}
-        states: dict[tuple[int, str], Tensor] = {}
-        n_fed = len(next(iter(fed.values())))
-        read = None
-        if n_fed:
-            values = [0.0 if model == "base" else 1.0 for _, model in self._rows]
-            gates = Gates.stack([Gates.uniform(self._pair.n_layers, v) for v in values])
-            read = self._pair.hidden(self._pair.ids([fed[lane] for lane, _ in self._rows]), gates, cache=self._cache)
-        for row, (lane, model) in enumerate(self._rows):
-            found = [prompt_states[model].unsqueeze(0)] if prompt_states else []
-            states[lane, model] = torch.cat(found + ([read[row]] if read is not None else []))
-        return states
+    def __next__(self) -> Update:
+        if not self.seat.writing:
+            self.scoring.release()
+            raise StopIteration
+        if self._started:
+            return self.scoring.update(self.seat, self._batch.step()[self.seat])
+        self._started = True
+        prefill = self.seat.prefill()
+        while not prefill.done:
+            prefill.advance(POSITIONS_AT_ONCE)
+        return self.scoring.update(self.seat, enter(self._batch, self.seat, self.scoring, *prefill.result()))
 
-    def drop(self, lanes: set[int]) -> None:
-        """Lets the followers of finished lanes go."""
-        kept = [row for row, (lane, _) in enumerate(self._rows) if lane not in lanes]
-        if len(kept) < len(self._rows):
-            self._rows = [self._rows[row] for row in kept]
-            if kept and self._cache is not None:
-                self._cache.keep(kept)
 
-    def release(self) -> None:
-        """Frees the cache."""
-        self._cache = None
+def enter(batch: Batch, seat: Seat, scoring: Scoring, cache: RowCache, states: Tensor) -> Step:
+    """Lets a seat into a batch together with its scoring."""
+    scoring.start(seat, cache, states)
+    return batch.join(seat, cache, states)

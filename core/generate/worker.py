@@ -1,37 +1,61 @@
-"""One worker a pair: the thread that owns the device, and the requests that wait for it.
+"""One worker a pair: the thread that owns the device, and everything that is asked of it.
 
-A page submits a request and reads what has come; closing the request ends it. Requests take turns in the order
-they came. Knows requests; knows nothing of pages or sessions beyond an owner's name.
+Answers to all questions decode together in one batch: they join it when their prompt has been read, write a token a
+step, and leave. Computations take turns, and answers go on between two of their reports. Knows requests and how much
+room there is; knows nothing of pages or sessions beyond an owner's name.
 """
 
 import atexit
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from core.errors import ArgumentError, GraftError
-from core.generate.requests import Job, Progress, Request, Result, Task, Writing
+from core.generate.batch import Batch
+from core.generate.requests import Progress, Request, Result, Status, Task
+from core.generate.room import Room
+from core.generate.writing import Job, Pause, Writing
 from core.pair.pair import Pair
 
 MAX_NEW_TOKENS = 2048
 MAX_WAITING_PER_OWNER = 4
+MAX_WRITING_PER_OWNER = 3
+MAX_LANES = 48
+WORK_BESIDE_OTHERS = 96
+"""How many (row, position) computations an answer may make between two steps of the others."""
+WORK_ALONE = 4096
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
-def _bare(error: GraftError) -> GraftError:
-    """The error without its traceback, whose frames would keep the caches of a failed step in memory."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
+@dataclass(eq=False)
+class _Answer:
+    """A request that is being written.
+
+    Attributes:
+        request: which.
+        pieces: its work.
+        waits: what for.
+    """
+
+    request: Writing
+    pieces: Generator[Pause, None, Status]
+    waits: Pause = "work"
 
 
 class Worker:
-    """Runs requests on one pair, one after another, in a thread of its own."""
+    """Runs requests on one pair in a thread of its own."""
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self._waiting: deque[Request] = deque()
-        self._running: Request | None = None
+        self._answers: deque[_Answer] = deque()
+        self._task: Task[object] | None = None
+        self._batch = Batch(pair)
+        self._room = Room(pair)
+        self._turn_ended = self._turn_took = 0.0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name=f"worker {pair.spec.name}", daemon=True)
@@ -39,19 +63,20 @@ class Worker:
         atexit.register(self.shutdown)  # a thread inside torch must not outlive the interpreter
 
     def submit(self, job: Job, owner: str) -> Writing:
-        """Puts answers to be written into the queue.
+        """Asks for answers.
 
         Raises:
-            ArgumentError: too many tokens asked for, no lanes, too many requests of this owner, or the worker is gone.
+            ArgumentError: too many tokens or lanes asked for, none, too many requests of this owner, or the worker is
+                gone.
         """
         if not 1 <= job.max_new_tokens <= MAX_NEW_TOKENS:
             raise ArgumentError(f"{job.max_new_tokens} new tokens were asked for.", f"Ask for 1 to {MAX_NEW_TOKENS}.")
-        if not job.lanes:
-            raise ArgumentError("No lanes were asked for.", "Ask for at least one.")
+        if not 1 <= len(job.lanes) <= MAX_LANES:
+            raise ArgumentError(f"{len(job.lanes) or 'No'} lanes were asked for.", f"Ask for 1 to {MAX_LANES}.")
         return self._enqueue(Writing(job, owner))
 
     def call(self, work: Callable[[Pair, Progress], Result], owner: str) -> Task[Result]:
-        """Puts a computation on the pair into the queue.
+        """Asks for a computation on the pair.
 
         Args:
             work: called in the worker's thread with the pair and a function that takes the share done, 0..1; that
@@ -81,24 +106,28 @@ class Worker:
                 request.end("stopped")
 
     def place(self, request: Request) -> int:
-        """How many requests come before this one; 0 once it runs or has ended."""
+        """How many of its kind come before this request; 0 once it runs, is about to, or has ended."""
         with self._changed:
             if request not in self._waiting:
                 return 0
-            return list(self._waiting).index(request) + (self._running is not None)
+            before = [other for other in self._waiting if isinstance(other, Task) == isinstance(request, Task)]
+            place = before.index(request)
+            if isinstance(request, Writing):
+                return place + 1 if self._answers and not (place == 0 and self._fits(request)) else place
+            return place + (self._task is not None)
 
     def n_rows(self) -> int:
         """How many lanes are being decoded now."""
-        running = self._running
-        return 0 if running is None else running.n_rows
+        return sum(answer.request.n_rows for answer in tuple(self._answers))
 
     def shutdown(self) -> None:
         """Closes every request and ends the thread; blocks until the step in hand is done."""
         with self._changed:
             self._stopping = True
-            open_requests = [*self._waiting, *([self._running] if self._running else [])]
+            running = [answer.request for answer in self._answers]
+            requests = [*self._waiting, *running, *([self._task] if self._task else [])]
             self._changed.notify()
-        for request in open_requests:
+        for request in requests:
             request.close()
         self._thread.join(timeout=60)
         atexit.unregister(self.shutdown)
@@ -106,18 +135,116 @@ class Worker:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._stopping:
+                while not self._waiting and not self._answers and not self._stopping:
                     self._changed.wait()
-                if not self._waiting:
+                if self._stopping and not self._waiting and not self._answers:
                     return
-                request = self._running = self._waiting.popleft()
-            try:
-                request.start()
-                request.end(request.run(self.pair))
-            except GraftError as error:
-                request.end("failed", _bare(error))
-            except Exception as error:
-                request.end("failed", GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log."))
-                threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread)))
-            finally:
-                self._running = None
+                task = next((request for request in self._waiting if isinstance(request, Task)), None)
+                if task is not None:
+                    self._waiting.remove(task)
+                    self._task = task
+            if task is not None:
+                self._run(task)
+            else:
+                self._turn()
+
+    def _run(self, task: Task[object]) -> None:
+        """Computes something; the answers that are being written go on meanwhile."""
+        try:
+            task.start()
+            task.end(task.run(self.pair, self._meanwhile))
+        except GraftError as error:
+            task.end("failed", _bare(error))
+        except Exception as error:
+            task.end("failed", self._bug(error))
+        finally:
+            self._task = None
+
+    def _meanwhile(self) -> None:
+        """One turn of the answers, unless they have had more than their half of the time."""
+        if time.monotonic() - self._turn_ended >= self._turn_took:
+            self._turn()
+
+    def _turn(self) -> None:
+        """One step of every answer, and for one of them a piece of other work."""
+        started = time.monotonic()
+        self._admit()
+        if self._batch.n_rows:
+            self._step()
+        worker = next((answer for answer in self._answers if answer.waits == "work"), None)
+        if worker is not None:
+            self._answers.remove(worker)
+            self._answers.append(worker)  # the others come first next time
+            alone = len(self._answers) == 1 and self._task is None
+            worker.request.at_once = WORK_ALONE if alone else WORK_BESIDE_OTHERS
+            self._go_on(worker)
+        self._turn_ended = time.monotonic()
+        self._turn_took = self._turn_ended - started
+
+    def _step(self) -> None:
+        try:
+            steps = self._batch.step()
+        except GraftError as error:  # the device is full: the last to come gives way
+            newest = max((a for a in self._answers if a.request.seat in self._batch.seats), key=_started)
+            self._end(newest, "failed", _bare(error))
+            return
+        except Exception as error:
+            for answer in [a for a in self._answers if a.request.seat in self._batch.seats]:
+                self._end(answer, "failed", self._bug(error))
+            return
+        for answer in tuple(self._answers):
+            if answer.waits == "step" and answer.request.seat is not None:
+                answer.request.step = steps.get(answer.request.seat)
+                self._go_on(answer)
+
+    def _go_on(self, answer: _Answer) -> None:
+        """Lets an answer compute its next piece."""
+        try:
+            answer.waits = next(answer.pieces)
+        except StopIteration as ended:
+            self._end(answer, ended.value)
+        except GraftError as error:
+            self._end(answer, "failed", _bare(error))
+        except Exception as error:
+            self._end(answer, "failed", self._bug(error))
+
+    def _end(self, answer: _Answer, status: Status, error: GraftError | None = None) -> None:
+        answer.pieces.close()
+        with self._changed:
+            self._answers.remove(answer)
+        answer.request.end(status, error)
+
+    def _admit(self) -> None:
+        """Lets in whoever there is room for: first those whose owners have the least running, then by arrival."""
+        with self._changed:
+            while True:
+                writing = [request for request in self._waiting if isinstance(request, Writing)]
+                running = [answer.request.owner for answer in self._answers]
+                chosen = min(writing, key=lambda request: running.count(request.owner), default=None)
+                if chosen is None or not self._fits(chosen):
+                    return
+                self._waiting.remove(chosen)
+                chosen.start()
+                self._answers.append(_Answer(chosen, chosen.pieces(self.pair, self._batch)))
+
+    def _fits(self, request: Writing) -> bool:
+        jobs = [answer.request.job for answer in self._answers]
+        if sum(answer.request.owner == request.owner for answer in self._answers) >= MAX_WRITING_PER_OWNER:
+            return False
+        return not jobs or (
+            sum(len(job.lanes) for job in (*jobs, request.job)) <= MAX_LANES and self._room.holds((*jobs, request.job))
+        )
+
+    def _bug(self, error: Exception) -> GraftError:
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread)))
+        return GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log.")
+
+
+def _started(answer: _Answer) -> float:
+    return answer.request.started_at
+
+
+def _bare(error: GraftError) -> GraftError:
+    """The error without its traceback, whose frames would keep the caches of a failed step in memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

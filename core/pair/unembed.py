@@ -16,11 +16,15 @@ class Unembedding:
     Args:
         weight: (d_vocab, d_model), any float dtype. A float32 copy is kept where it is at most 256 MB; a larger
             one is upcast in slices over the vocabulary.
+
+    Attributes:
+        item_bytes: of one number of the model.
     """
 
     def __init__(self, weight: Tensor) -> None:
         self.d_vocab, self.d_model = weight.shape
         self._weight = weight.detach()
+        self.item_bytes = weight.element_size()
         fits = weight.numel() * 4 <= MAX_TEMPORARY_BYTES
         self._float32 = self._weight.float() if fits or weight.dtype == torch.float32 else None
 

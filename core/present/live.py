@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 
 from core.errors import TooLongError
-from core.generate.record import Lane, LaneRecord
-from core.generate.requests import Job, Progress, Request, Task, Writing
+from core.generate.lane import Lane
+from core.generate.record import LaneRecord
+from core.generate.requests import Progress, Request, Task
 from core.generate.sampling import Sampling
 from core.generate.worker import Worker
+from core.generate.writing import Job, Writing
 from core.measure.answers import first_divergence
 from core.measure.noise import noise_of
 from core.measure.reference import Reference, score_reference

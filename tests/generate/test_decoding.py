@@ -143,7 +143,7 @@ def test_closing_while_a_step_runs_ends_the_iteration_and_frees_the_cache(pair: 
     thread.start()
     while seen < 3:
         time.sleep(0.001)
-    cache = weakref.ref(decoding._cache)
+    cache = weakref.ref(decoding._batch._cache)
     decoding.close()
     thread.join(timeout=10)
     assert not thread.is_alive()

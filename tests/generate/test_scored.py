@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from core.generate.answers import ask, standard_lanes
+from core.generate.lane import Lane
 from core.generate.record import LaneAnswer
 from core.generate.sampling import Sampling
 from core.generate.scored import CHUNK, ScoredDecoding
@@ -29,20 +30,19 @@ def answers(pair: Pair) -> tuple[LaneAnswer, ...]:
 
 def test_scores_on_the_way_are_the_scores_of_the_text(pair: Pair) -> None:
     prompt = question(pair)
-    gates = Gates.stack([lane.gates for lane in standard_lanes(pair, {"hybrid": hybrid(pair)})])
-    decoding = ScoredDecoding(pair, prompt.ids, gates, Sampling(), 30)
+    decoding = ScoredDecoding(pair, prompt.ids, standard_lanes(pair, {"hybrid": hybrid(pair)}), Sampling(), 30)
     updates = list(decoding)
     for lane in range(3):
         found = [s for update in updates for s in update.scores if s.lane == lane]
         assert [s.first for s in found] == [sum(len(s.positions) for s in found[:k]) for k in range(len(found))]
         kl = torch.cat([s.positions.values["kl_tuned_base"] for s in found])
-        ids = decoding.decoding.tokens[lane]
+        ids = decoding.seat.tokens[lane]
         again = [t.kl_tuned_base for t in diff(pair, prompt, ids).tokens[len(prompt.ids) :]]
         assert kl.tolist() == pytest.approx(again, abs=1e-4)
 
 
 def test_scores_follow_closely(pair: Pair) -> None:
-    decoding = ScoredDecoding(pair, question(pair).ids, pair.tuned_gates(), Sampling(), 40)
+    decoding = ScoredDecoding(pair, question(pair).ids, [Lane("tuned", pair.tuned_gates())], Sampling(), 40)
     written = scored = 0
     for update in decoding:
         written += 1
@@ -77,8 +77,8 @@ def test_scoring_does_not_change_what_is_written(pair: Pair, answers: tuple[Lane
 
 def test_one_forward_a_step_and_one_a_chunk(pair: Pair) -> None:
     before = pair.forwards
-    gates = Gates.stack([lane.gates for lane in standard_lanes(pair, {"hybrid": hybrid(pair)})])
-    decoding = ScoredDecoding(pair, question(pair).ids, gates, Sampling(), 33)
+    lanes = standard_lanes(pair, {"hybrid": hybrid(pair)})
+    decoding = ScoredDecoding(pair, question(pair).ids, lanes, Sampling(), 33)
     chunks = sum(bool(update.scores) for update in decoding)
-    steps = max(len(tokens) for tokens in decoding.decoding.tokens)
+    steps = max(len(tokens) for tokens in decoding.seat.tokens)
     assert pair.forwards - before <= steps + chunks

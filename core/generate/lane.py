@@ -1,0 +1,119 @@
+"""One answer to be written: which rows of the model it takes, and how their predictions become its own.
+
+Most lanes are one row under its own gates. A patched lane has a second row, the donor, that reads the same tokens and
+lends it activations; an amplified lane is a weighted sum of two rows' logits. Knows gates; runs nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import ArgumentError
+from core.pair.gates import Gates
+from core.pair.patches import RowPatch, check_site
+
+Kind = Literal["graft", "patch", "amplify"]
+LEAST_ALPHA, MOST_ALPHA = -1.0, 3.0
+
+
+@dataclass(frozen=True)
+class LanePatch:
+    """What a patched lane takes from its donor at every position: one site of some layers."""
+
+    site: str
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """One answer to be written.
+
+    Attributes:
+        name: of the lane.
+        gates: of its rows; the first is its own.
+        weights: of the rows' logits in its own.
+        patch: what the first row takes from the second; None without a donor.
+    """
+
+    name: str
+    gates: Gates
+    weights: tuple[float, ...] = (1.0,)
+    patch: LanePatch | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows of the model it takes."""
+        return self.gates.n_rows
+
+    @property
+    def kind(self) -> Kind:
+        """What makes it what it is."""
+        if self.patch is not None:
+            return "patch"
+        return "amplify" if self.n_rows > 1 else "graft"
+
+    @property
+    def alpha(self) -> float | None:
+        """Of an amplified lane, else None."""
+        return -self.weights[1] if self.kind == "amplify" else None
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the base model and nothing else."""
+        return self.n_rows == 1 and self.gates.is_base()
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is the fine-tuned model and nothing else."""
+        return self.n_rows == 1 and self.gates.is_tuned()
+
+    def patches(self, first_row: int) -> tuple[RowPatch, ...]:
+        """Its patches, where its rows stand from `first_row` on in a batch."""
+        if self.patch is None:
+            return ()
+        return (RowPatch(self.patch.site, self.patch.layers, first_row, first_row + 1),)
+
+
+def patched_lane(name: str, recipient: Gates, donor: Gates, site: str, layers: tuple[int, ...]) -> Lane:
+    """A lane whose activations at one site are the donor's, at every position.
+
+    Args:
+        name: of the lane.
+        recipient, donor: one row each.
+        site: one of `SITES`.
+        layers: where.
+
+    Raises:
+        ArgumentError: site or layer does not exist, or no layer is given.
+    """
+    check_site(site)
+    n_layers = recipient.values.shape[1]
+    if not layers:
+        raise ArgumentError("A patched lane needs a layer.", "Name at least one.")
+    beyond = [layer for layer in layers if not 0 <= layer < n_layers]
+    if beyond:
+        raise ArgumentError(f"Layer {beyond[0]} does not exist.", f"This model has layers 0 to {n_layers - 1}.")
+    return Lane(name, Gates.stack([recipient, donor]), (1.0, 0.0), LanePatch(site, tuple(sorted(set(layers)))))
+
+
+def amplified_lane(name: str, base: Gates, tuned: Gates, alpha: float) -> Lane:
+    """A lane that writes from z_t + α(z_t − z_b): α = −1 is base, 0 is tuned, above 0 goes beyond.
+
+    Raises:
+        ArgumentError: α is not within −1..3.
+
+    Source: model-diff amplification; the same sum as in contrastive decoding (Li et al. 2022).
+    """
+    return Lane(name, Gates.stack([tuned, base]), (1 + check_alpha(alpha), -alpha))
+
+
+def check_alpha(alpha: float) -> float:
+    """The amplification, if it is one.
+
+    Raises:
+        ArgumentError: it is not within −1..3.
+    """
+    if not LEAST_ALPHA <= alpha <= MOST_ALPHA:
+        raise ArgumentError(
+            f"Amplification {alpha} is not within {LEAST_ALPHA:g}..{MOST_ALPHA:g}.", "−1 is base, 0 is fine-tuned."
+        )
+    return float(alpha)

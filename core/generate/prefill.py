@@ -1,0 +1,68 @@
+"""Reading a prompt, a piece at a time, so that others who are decoding need not wait for all of it.
+
+Knows ids, gates and a cache; chooses no tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.generate.cache import RowCache
+from core.pair.gates import Gates
+from core.pair.pair import Pair
+from core.pair.patches import RowPatch
+
+
+class Prefill:
+    """Rows that read the same ids.
+
+    Args:
+        pair: the models.
+        ids: what is read.
+        gates: one row each; equal rows are read once, unless activations are patched.
+        keep_from: states are kept from this position on.
+        patches: between these rows.
+
+    Attributes:
+        n_read: how many positions have been read.
+    """
+
+    def __init__(
+        self, pair: Pair, ids: Sequence[int], gates: Gates, keep_from: int, patches: Sequence[RowPatch] = ()
+    ) -> None:
+        self._pair, self._ids, self._patches, self._keep_from = pair, tuple(ids), tuple(patches), keep_from
+        every = list(range(gates.n_rows))
+        self._distinct, self._which = (every, every) if patches else gates.distinct()
+        self._gates = gates.take(self._distinct).to(pair.device)
+        self._cache = RowCache()
+        self._kept: list[Tensor] = []
+        self.n_read = 0
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows are run."""
+        return len(self._distinct)
+
+    @property
+    def done(self) -> bool:
+        """Whether everything has been read."""
+        return self.n_read == len(self._ids)
+
+    @torch.no_grad()
+    def advance(self, at_most: int) -> None:
+        """Reads on by at most so many positions: one forward pass."""
+        start, stop = self.n_read, min(len(self._ids), self.n_read + max(1, at_most))
+        piece = self._pair.ids([self._ids[start:stop]] * self.n_rows)
+        states = self._pair.hidden(piece, self._gates, cache=self._cache, patches=self._patches)
+        self.n_read = stop
+        if stop > self._keep_from:
+            self._kept.append(states[:, max(0, self._keep_from - start) :].clone())
+
+    def result(self) -> tuple[RowCache, Tensor]:
+        """The cache of all rows, and their states, (rows, pos from `keep_from`, d_model). To be taken once."""
+        cache, states = self._cache, torch.cat(self._kept, dim=1)
+        self._kept = []
+        if len(self._distinct) < len(self._which):
+            cache.keep(self._which)
+        return cache, states[self._which]

@@ -1,0 +1,135 @@
+"""Answers on their way: one request that reads its prompt, decodes in a shared batch and is scored, piece by piece.
+
+Written as a generator that pauses between pieces, so that many take turns in one thread. Knows its own answers; knows
+no queue.
+"""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import GraftError
+from core.generate.batch import Batch, Seat, Step
+from core.generate.lane import Lane
+from core.generate.record import LaneRecord
+from core.generate.requests import Request, Status
+from core.generate.sampling import Sampling
+from core.generate.scored import LaneScores, Scoring, Update, enter
+from core.pair.pair import Pair
+from core.pair.prompts import Prompt
+
+Pause = Literal["step", "work"]
+"""What a paused answer waits for: the batch's next step, or its turn to compute something of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What answers are asked for.
+
+    Attributes:
+        prompt: the question.
+        lanes: the answers to write.
+        sampling: how tokens are chosen.
+        max_new_tokens: at most so many tokens a lane.
+        begun: tokens every answer begins with.
+    """
+
+    prompt: Prompt
+    lanes: tuple[Lane, ...]
+    sampling: Sampling
+    max_new_tokens: int
+    begun: tuple[int, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows of keys and values it takes at most: its lanes', and base and tuned reading along."""
+        followers = sum((not lane.is_base) + (not lane.is_tuned) for lane in self.lanes)
+        return sum(lane.n_rows for lane in self.lanes) + followers
+
+    @property
+    def n_positions(self) -> int:
+        """How long each of them gets at most."""
+        return len(self.prompt.ids) + max(self.max_new_tokens, len(self.begun) + 1)
+
+
+class Writing(Request):
+    """Answers being written.
+
+    Attributes:
+        job: what was asked.
+        records: what each lane has written so far.
+        first_token_at: `time.monotonic()` seconds; 0 before.
+        seat: its place in the batch; None before.
+        step: what the batch's last step wrote for it; set by whoever steps.
+    """
+
+    def __init__(self, job: Job, owner: str) -> None:
+        super().__init__(owner)
+        self.job = job
+        self.records = [LaneRecord(lane, job.begun) for lane in job.lanes]
+        self.first_token_at = 0.0
+        self.seat: Seat | None = None
+        self.step: Step | None = None
+        self.at_once = 1
+
+    @property
+    def n_rows(self) -> int:
+        """How many lanes are being written now."""
+        return sum(record.finished is None for record in self.records) if self.status == "running" else 0
+
+    def end(self, status: Status, error: GraftError | None = None) -> None:
+        """Marks request and lanes as ended."""
+        for record in self.records:
+            record.stop()
+        super().end(status, error)
+
+    def pieces(self, pair: Pair, batch: Batch) -> Generator[Pause, None, Status]:
+        """Writes the answers, pausing between pieces; returns the status it ended with.
+
+        Before it goes on after `"step"`, `step` holds what was written for it; after `"work"`, `at_once` holds how
+        many (row, position) computations it may make.
+        """
+        job = self.job
+        scoring = Scoring(pair, job.lanes, job.sampling)
+        seat = self.seat = Seat(
+            pair, job.prompt.ids, job.lanes, job.sampling, job.max_new_tokens, job.begun, scoring.extra_gates
+        )
+        try:
+            prefill = seat.prefill()
+            while not prefill.done:
+                yield "work"
+                if self.closing:
+                    return "stopped"
+                prefill.advance(self.at_once // prefill.n_rows)
+            self._take(scoring.update(seat, enter(batch, seat, scoring, *prefill.result())), pair)
+            while seat.writing and not self.closing:
+                yield "step"
+                if self.step is not None:
+                    self._take(scoring.update(seat, self.step), pair)
+            stopped = bool(seat.writing)
+            batch.leave(seat)  # the lanes' rows are free before the last tokens are scored
+            for record in self.records:
+                record.stop()
+            self._add_scores(scoring.finish(seat), pair)
+            if stopped:
+                return "stopped"
+            for record in self.records:
+                yield "work"
+                for _ in record.measure_again(pair, job.prompt, max(1, self.at_once // (record.lane.n_rows + 2))):
+                    if self.closing:
+                        return "done"  # the answer is whole; only its noise is not known
+                    yield "work"
+            return "done"
+        finally:
+            batch.leave(seat)
+            scoring.release()
+
+    def _take(self, update: Update, pair: Pair) -> None:
+        for number, record in enumerate(self.records):
+            record.add(number, update, pair.prompts)
+        self.first_token_at = self.first_token_at or time.monotonic()
+
+    def _add_scores(self, scores: tuple[LaneScores, ...], pair: Pair) -> None:
+        for number, record in enumerate(self.records):
+            record.add_scores(number, scores, pair.prompts)
