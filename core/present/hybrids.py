@@ -1,19 +1,25 @@
 """A hybrid as a person sets it up and names it, and as one line of text.
 
 The text is what links, saved sets and the command line carry: `NAME: 20-29 / mlp / 0.5 / base-into-tuned`, with
-part, strength and direction left out where they are the usual ones. Knows the layer grammar; knows no model.
+part, strength and direction left out where they are the usual ones; `NAME: 20 / mlp_out` where activations are patched
+instead of weights grafted, and `NAME: all / alpha=1.5` where the difference of the logits is amplified. Knows the layer
+grammar; knows no model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import ArgumentError, GraftError
+from core.generate.lane import Kind, Lane, amplified_lane, check_alpha, patched_lane
 from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, hybrid_gates, parse_layers
+from core.pair.pair import Pair
+from core.pair.patches import SITES
 from core.present.colour import SPEAKER_WORDS
 
 MAX_HYBRIDS = 3
 MAX_NAME = 24
 _RESERVED = ":;/"
+_ALPHA = "alpha="
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Hybrid:
         name: what the person calls it.
         layers, part, strength: in the layer grammar of the command line.
         direction: `tuned-into-base`, or `base-into-tuned` where the chosen layers are the base's.
+        site: where weights are not grafted but activations patched, which of them; else empty.
+        alpha: where logits are extrapolated from base beyond fine-tuned, how far; else null.
     """
 
     name: str = "Hybrid"
@@ -31,13 +39,38 @@ class Hybrid:
     part: str = "both"
     strength: float = 1.0
     direction: str = "tuned-into-base"
+    site: str = ""
+    alpha: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What makes it a hybrid."""
+        if self.alpha is not None:
+            return "amplify"
+        return "patch" if self.site else "graft"
+
+    def lane(self, pair: Pair, name: str) -> Lane:
+        """The lane it writes.
+
+        Raises:
+            ArgumentError: a layer, site or setting does not exist or is out of range.
+        """
+        if self.alpha is not None:
+            return amplified_lane(name, pair.base_gates(), pair.tuned_gates(), self.alpha)
+        if not self.site:
+            return Lane(name, self.gates(pair.n_layers))
+        ends = [pair.base_gates(), pair.tuned_gates()]
+        recipient, donor = ends if self.direction == DIRECTIONS[0] else ends[::-1]
+        return patched_lane(name, recipient, donor, self.site, parse_layers(self.layers, pair.n_layers))
 
     def gates(self, n_layers: int) -> Gates:
         """Its gates, one row.
 
         Raises:
-            ArgumentError: a layer does not exist, or a setting is out of range.
+            ArgumentError: a layer does not exist, a setting is out of range, or it is no graft.
         """
+        if self.kind != "graft":
+            raise ArgumentError(f"{self.name} is made of more than weights.", "Choose a hybrid of grafted layers.")
         return hybrid_gates(n_layers, self.layers, self.part, self.strength, self.direction)
 
     def normal(self, n_layers: int) -> "Hybrid":
@@ -50,12 +83,15 @@ class Hybrid:
 
     def same_model(self, other: "Hybrid") -> bool:
         """Whether it is the same model under whatever name."""
-        mine, theirs = ((h.layers, h.part, h.strength, h.direction) for h in (self, other))
-        return mine == theirs
+        return replace(self, name=other.name) == other
 
     def text(self) -> str:
         """As one line; `hybrid_from` reads it back."""
         words = [self.layers]
+        if self.alpha is not None:
+            return f"{self.name}: all / {_ALPHA}{self.alpha:g}"
+        if self.site:
+            words.append(self.site)
         if self.part != "both":
             words.append(self.part)
         if self.strength != 1:
@@ -66,6 +102,11 @@ class Hybrid:
 
     def described(self) -> str:
         """What it is made of, for a title."""
+        if self.alpha is not None:
+            return f"fine-tuned + {self.alpha:g} × (fine-tuned − base), in logits"
+        if self.site:
+            donor, recipient = ("fine-tuned", "base") if self.direction == DIRECTIONS[0] else ("base", "fine-tuned")
+            return f"{self.site} of {donor} patched into {recipient}, layers {self.layers}"
         part = "" if self.part == "both" else f", {self.part} only"
         strength = "" if self.strength == 1 else f", strength {self.strength:g}"
         donor = "fine-tuned" if self.direction == DIRECTIONS[0] else "base"
@@ -102,28 +143,36 @@ def hybrid_from(text: str) -> Hybrid:
     for word in words:
         kind: str
         value: str | float = word
-        if word in PARTS:
+        if word in SITES:
+            kind = "site"
+        elif word.startswith(_ALPHA):
+            kind, value = "alpha", _number(word.removeprefix(_ALPHA), text, check_alpha)
+        elif word in PARTS:
             kind = "part"
         elif word in DIRECTIONS:
             kind = "direction"
         else:
-            kind, value = "strength", _strength(word, text)
+            kind, value = "strength", _number(word, text, check_strength)
         if kind in found:
             raise ArgumentError(f"{text[:80]!r} gives the {kind} twice.", "Give it once.")
         found[kind] = value
+    for alone in ("alpha", "site"):
+        beside = set(found) - {alone} - ({"direction"} if alone == "site" else set())
+        if alone in found and (beside or (alone == "alpha" and layers != "all")):
+            what = ", ".join(sorted(beside)) or f"layers {layers}"
+            raise ArgumentError(f"{text[:80]!r} gives {alone} together with {what}.", "Leave one of them out.")
     return Hybrid(checked_name(name) if colon else "Hybrid", layers, **found)  # type: ignore[arg-type]
 
 
-def _strength(word: str, text: str) -> float:
+def _number(word: str, text: str, check: Callable[[float], float]) -> float:
     try:
-        strength = float(word)
-        check_strength(strength)
+        return check(float(word))
     except (ValueError, GraftError) as error:
         raise ArgumentError(
             f"{word!r} in {text[:80]!r} is not understood.",
-            f"After the layers come {', '.join(PARTS)}; a strength from 0 to 4; {' or '.join(DIRECTIONS)}.",
+            f"After the layers come {', '.join(PARTS)}; a strength from 0 to 4; {' or '.join(DIRECTIONS)}; "
+            f"for patches {', '.join(SITES)}; or after “all” alpha=−1 to 3.",
         ) from error
-    return strength
 
 
 def hybrids_from(text: str) -> tuple[Hybrid, ...]:

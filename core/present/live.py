@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from core.errors import TooLongError
+from core.errors import ArgumentError, TooLongError
 from core.generate.lane import Lane
 from core.generate.record import LaneRecord
 from core.generate.requests import Progress, Request, Task
@@ -23,6 +23,7 @@ from core.measure.reference import Reference, score_reference
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 from core.pair.registry import known_pairs
+from core.present.forks import MAX_FORKS, Fork, checked_fork, fork_lane
 from core.present.hybrids import lane_names
 from core.present.provenance import SCHEMA_VERSION, provenance_of
 from core.present.runs import LaneRun, RunReport, RunSettings
@@ -37,6 +38,7 @@ class LiveRun:
         records: lane name → what it has written, in the order lanes are shown; some may come from an earlier run.
         request: the worker's request that fills them; None where every lane was kept from an earlier run.
         scoring: the worker's request that scores the reference answer; None without one.
+        forks: lane name → what it was begun with and how; their records stand after all others.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class LiveRun:
     ) -> None:
         self.worker, self.messages, self.settings, self.prompt = worker, messages, settings, prompt
         self.records, self.request, self.scoring = records, request, scoring
+        self.forks: dict[str, Fork] = {}
+        self._forking: list[Writing] = []
         self._finished: RunReport | None = None
 
     @property
     def requests(self) -> tuple[Request, ...]:
         """Everything this run has with the worker."""
-        return tuple(request for request in (self.request, self.scoring) if request is not None)
+        return tuple(request for request in (self.request, *self._forking, self.scoring) if request is not None)
 
     @property
     def running(self) -> bool:
@@ -68,8 +72,33 @@ class LiveRun:
         for request in reversed(self.requests):
             request.close()
 
+    def fork(self, fork: Fork, owner: str) -> Writing:
+        """Continues an answer from one of its tokens with another one; its lane is written beside the others.
+
+        Raises:
+            ArgumentError: there is no such lane or token, it would write the same again, or there are too many.
+        """
+        if len(self.forks) >= MAX_FORKS:
+            raise ArgumentError(f"There are {MAX_FORKS} forks already.", "Run the question again to begin anew.")
+        parent = self.records.get(fork.parent)
+        answer = tuple(parent.ids) if parent is not None else ()
+        models = [name for name in self.records if name not in self.forks]
+        checked_fork(fork, answer, list(self.records), self.worker.pair.prompts.end_ids)
+        if fork.model not in models:
+            raise ArgumentError(f"{fork.model} is a fork itself.", f"Use the model of {', '.join(models)}.")
+        name = fork_lane(len(self.forks) + 1)
+        lane = replace(self.records[fork.model].lane, name=name)
+        job = Job(self.prompt, (lane,), sampling_of(self.settings), self.settings.max_new_tokens, fork.begun(answer))
+        request = self.worker.submit(job, owner)
+        self.forks[name], self.records[name] = fork, request.records[0]
+        self._forking.append(request)
+        self._finished = None
+        return request
+
     def parted(self, lane: str) -> int | None:
-        """The first token at which a lane's answer differs from base's so far."""
+        """The first token at which a lane's answer differs from base's so far; of a fork, where it forks."""
+        if lane in self.forks:
+            return self.forks[lane].at
         base, other = tuple(self.records["base"].ids), tuple(self.records[lane].ids)
         shared = min(len(base), len(other))
         growing = self.running or not shared
@@ -86,9 +115,10 @@ class LiveRun:
     def _report(self) -> RunReport:
         pair, prompts = self.worker.pair, self.worker.pair.prompts
         lanes = tuple(
-            LaneRun(record.answer(prompts, self.prompt), record.tokens(prompts, self.prompt))
-            for record in self.records.values()
+            LaneRun(record.answer(prompts, self.prompt), record.tokens(prompts, self.prompt), self.forks.get(name))
+            for name, record in self.records.items()
         )
+        written = {lane.answer.name: lane.answer.ids for lane in lanes}
         return RunReport(
             schema_version=SCHEMA_VERSION,
             command=command_of(self.messages, self.settings, pair),
@@ -98,11 +128,17 @@ class LiveRun:
             prompt_ids=self.prompt.ids,
             lanes=lanes,
             reference=self.scoring.result if self.scoring else None,
-            first_divergence=first_divergence(lanes[0].answer.ids, lanes[-1].answer.ids),
+            first_divergence=first_divergence(written["base"], written["tuned"]),
             noise=noise_of(pair).js_distance,
             banner=pair.adapter.banner,
             warnings=pair.adapter.warnings,
         )
+
+
+def sampling_of(settings: RunSettings) -> Sampling:
+    """How a run's lanes choose tokens; greedy lanes need no coupling."""
+    coupled = settings.coupled and settings.temperature > 0
+    return Sampling(settings.temperature, settings.top_p, settings.seed, coupled)
 
 
 def build_prompt(pair: Pair, messages: Sequence[Message], settings: RunSettings) -> Prompt:
@@ -131,19 +167,20 @@ def start(
     pair = worker.pair
     prompt = build_prompt(pair, messages, settings)
     hybrids = dict(zip(lane_names(settings.hybrids), settings.hybrids, strict=True))
-    lanes = {"base": pair.base_gates()}
-    lanes |= {name: hybrid.gates(pair.n_layers) for name, hybrid in hybrids.items()}
-    lanes["tuned"] = pair.tuned_gates()
+    lanes = {"base": Lane("base", pair.base_gates())}
+    lanes |= {name: hybrid.lane(pair, name) for name, hybrid in hybrids.items()}
+    lanes["tuned"] = Lane("tuned", pair.tuned_gates())
     scorable = None if not settings.reference else _reference_ids(pair, prompt, settings.reference)
 
     kept = _kept(previous, worker, messages, settings)
-    new = tuple(Lane(name, gates) for name, gates in lanes.items() if name not in kept)
-    sampling = Sampling(settings.temperature, settings.top_p, settings.seed)
+    new = tuple(lane for name, lane in lanes.items() if name not in kept)
+    sampling = sampling_of(settings)
     request = worker.submit(Job(prompt, new, sampling, settings.max_new_tokens), owner) if new else None
     found = kept | {record.lane.name: record for record in (request.records if request else ())}
     scoring = None
     if scorable and settings.reference:
-        work = partial(_scored, prompt=prompt, text=settings.reference, ids=scorable, models=lanes)
+        models = {name: lane.gates for name, lane in lanes.items() if lane.kind == "graft"}
+        work = partial(_scored, prompt=prompt, text=settings.reference, ids=scorable, models=models)
         scoring = worker.call(work, owner)
     return LiveRun(worker, messages, settings, prompt, {name: found[name] for name in lanes}, request, scoring)
 
@@ -197,6 +234,7 @@ def command_of(messages: Sequence[Message], settings: RunSettings, pair: Pair) -
     words += ["--device", pair.device, "--dtype", pair.dtype]
     if settings.temperature:
         words += ["--temperature", f"{settings.temperature:g}", "--top-p", f"{settings.top_p:g}"]
+        words += ["--coupled"] if settings.coupled else []
     if settings.system:
         words += ["--system", settings.system]
     if settings.raw:

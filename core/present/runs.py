@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import ArgumentError, DataError
+from core.generate.lane import LanePatch
 from core.generate.record import LaneAnswer
 from core.measure.reference import Likelihood, Reference
 from core.measure.tokens import Choice, TokenScore
 from core.pair.prompts import Message
+from core.present.forks import Fork, fork_lane
 from core.present.hybrids import Hybrid, hybrids_from, lane_names
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
 from core.present.reports import Report
@@ -28,6 +30,7 @@ class RunSettings:
         raw: whether the chat template was left out.
         hybrids: one to three; their lanes are called `hybrid`, `hybrid-2` and `hybrid-3`.
         temperature, top_p, seed, max_new_tokens: how tokens were chosen.
+        coupled: whether lanes shared their noise, so that they choose differently only where their distributions do.
         reference: an answer given by a person, to be scored under every lane's model; null for none.
     """
 
@@ -39,14 +42,16 @@ class RunSettings:
     seed: int = 0
     max_new_tokens: int = 160
     reference: str | None = None
+    coupled: bool = False
 
 
 @dataclass(frozen=True)
 class LaneRun:
-    """One answer with its tokens."""
+    """One answer with its tokens; `fork` says where it left another one, null for the others."""
 
     answer: LaneAnswer
     tokens: tuple[TokenScore, ...]
+    fork: Fork | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ def run_from_json(text: str | bytes) -> RunReport:
         settings = _settings(fields["settings"])
         lanes = tuple(_lane(lane) for lane in fields["lanes"])
         expected = ["base", *lane_names(settings.hybrids), "tuned"]
-        if [lane.answer.name for lane in lanes] != expected:
+        forked = [lane.answer.name for lane in lanes if lane.fork is not None]
+        if [lane.answer.name for lane in lanes] != [*expected, *(fork_lane(k + 1) for k in range(len(forked)))]:
             raise DataError(f"The file's lanes are not {', '.join(expected)}.", "Upload a run.")
         if not fields["messages"]:
             raise DataError("The file holds no question.", "Upload a run.")
@@ -97,7 +103,7 @@ def run_from_json(text: str | bytes) -> RunReport:
             settings=settings,
             prompt_ids=tuple(int(i) for i in fields["prompt_ids"]),
             lanes=lanes,
-            reference=_reference(fields["reference"], expected) if fields["reference"] else None,
+            reference=_reference(fields["reference"], settings) if fields["reference"] else None,
             first_divergence=fields["first_divergence"],
             noise=float(fields["noise"]),
             banner=str(fields["banner"]),
@@ -113,10 +119,16 @@ def _settings(fields: dict[str, Any]) -> RunSettings:
 
 def _lines(hybrids: list[dict[str, Any]]) -> str:
     """Hybrids as the text a person could have typed, so that nothing else gets in."""
-    return "\n".join(Hybrid(**{**hybrid, "strength": float(hybrid["strength"])}).text() for hybrid in hybrids)
+    numbers = [
+        {name: float(hybrid[name]) for name in ("strength", "alpha") if hybrid.get(name) is not None}
+        for hybrid in hybrids
+    ]
+    return "\n".join(Hybrid(**{**hybrid, **own}).text() for hybrid, own in zip(hybrids, numbers, strict=True))
 
 
-def _reference(fields: dict[str, Any], lanes: list[str]) -> Reference:
+def _reference(fields: dict[str, Any], settings: RunSettings) -> Reference:
+    of_hybrids = zip(lane_names(settings.hybrids), settings.hybrids, strict=True)
+    lanes = ["base", *(name for name, hybrid in of_hybrids if hybrid.kind == "graft"), "tuned"]
     tokens = tuple(_token(token) for token in fields["tokens"])
     models = tuple(Likelihood(str(m["name"]), float(m["nats"]), float(m["noise"])) for m in fields["models"])
     if [model.name for model in models] != lanes:
@@ -125,8 +137,15 @@ def _reference(fields: dict[str, Any], lanes: list[str]) -> Reference:
 
 
 def _lane(fields: dict[str, Any]) -> LaneRun:
-    answer = {**fields["answer"], "ids": tuple(fields["answer"]["ids"]), "parts": tuple(fields["answer"]["parts"])}
-    return LaneRun(LaneAnswer(**answer), tuple(_token(token) for token in fields["tokens"]))
+    given = fields["answer"]
+    patch = LanePatch(given["patch"]["site"], tuple(given["patch"]["layers"])) if given.get("patch") else None
+    answer = {**given, "ids": tuple(given["ids"]), "parts": tuple(given["parts"]), "patch": patch}
+    fork = fields.get("fork")
+    return LaneRun(
+        LaneAnswer(**answer),
+        tuple(_token(token) for token in fields["tokens"]),
+        Fork(**{**fork, "ids": tuple(int(i) for i in fork["ids"])}) if fork else None,
+    )
 
 
 def _token(fields: dict[str, Any]) -> TokenScore:
