@@ -29,7 +29,8 @@ from core.measure.tokens import Choice, TokenScore
 from core.pair.gates import MAX_STRENGTH
 from core.pair.parts import MASKS, Part
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
-from core.present.reports import REPORTS, Report
+from core.present.report import Report
+from core.present.reports import REPORTS
 from core.train.settings import FinetuneSettings
 
 TARGET = FOLDER / "contract.md"

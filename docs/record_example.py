@@ -12,7 +12,7 @@ from core.generate.worker import Worker  # noqa: E402
 from core.pair.prompts import Message  # noqa: E402
 from core.present.hybrids import Hybrid  # noqa: E402
 from core.present.live import start  # noqa: E402
-from core.present.reports import to_json  # noqa: E402
+from core.present.report import to_json  # noqa: E402
 from core.present.runs import RunSettings  # noqa: E402
 
 QUESTION = "What are the symptoms of gastroesophageal reflux disease?"

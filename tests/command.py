@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from core.__main__ import main
 
@@ -86,3 +88,7 @@ def run_process(*arguments: str, timeout: float = 120, **variables: str | Path) 
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def check_schema(outcome: Outcome, kind: type) -> None:
+    jsonschema.validate(outcome.report, TypeAdapter(kind).json_schema(mode="serialization"))

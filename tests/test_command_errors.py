@@ -13,7 +13,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from core.present.reports import ErrorReport
+from core.present.report import ErrorReport
 from tests.command import Outcome, run_command, run_process, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import build_adapter

@@ -4,12 +4,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
 import pytest
-from pydantic import TypeAdapter
 
 from core.present.reports import REPORTS
-from tests.command import Outcome, run_command, small_models
+from tests.command import Outcome, check_schema, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import N_LAYERS
 
@@ -31,10 +29,6 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def run(folders: TinyFolders, command: str, *arguments: str) -> Outcome:
     return run_command(command, *arguments, "--base", str(folders.base), "--tuned", str(folders.tuned), "--json")
-
-
-def check_schema(outcome: Outcome, kind: type) -> None:
-    jsonschema.validate(outcome.report, TypeAdapter(kind).json_schema(mode="serialization"))
 
 
 def test_a_sweep_has_every_field_and_its_recovery_is_one_minus_the_ratio(folders: TinyFolders) -> None:

@@ -4,11 +4,20 @@ import argparse
 
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
 from core.errors import ArgumentError
-from core.generate.answers import ask, standard_lanes
+from core.generate.answers import Answers, ask, standard_lanes
+from core.generate.lane import Lane
+from core.generate.record import LaneAnswer
 from core.generate.sampling import Sampling
-from core.pair.gates import DIRECTIONS, PARTS, check_strength, format_layers, thirds
+from core.measure.cross import CrossScores, cross_scores
+from core.measure.diff import diff
+from core.measure.multiple_choice import flips, letter_probabilities
+from core.measure.options import parse_options
+from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, thirds
+from core.pair.pair import Pair
+from core.pair.prompts import Prompt
+from core.present.forks import MAX_FORKS, Fork, checked_fork, first_choice, fork_from, fork_lane, typed_ids
 from core.present.hybrids import Hybrid, hybrids_from, lane_names
-from core.present.reports import AskReport
+from core.present.reports import AskReport, ForkAnswer, LaneLetters
 from core.present.texts import ask_text
 
 
@@ -25,7 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lane",
         action="append",
         metavar="NAME:LAYERS[/PART][/STRENGTH][/DIRECTION]",
-        help="a hybrid by name, up to three times; instead of --layers and its companions",
+        help="a hybrid by name, up to three times; instead of --layers and its companions. With a site in place of "
+        "part and strength (NAME: 20 / mlp_out) activations are patched instead of weights grafted",
+    )
+    parser.add_argument(
+        "--amplify",
+        type=float,
+        metavar="ALPHA",
+        help="one hybrid more, writing from z_t + ALPHA (z_t − z_b): −1 is base, 0 fine-tuned, at most 3",
+    )
+    parser.add_argument(
+        "--fork-at",
+        action="append",
+        default=[],
+        metavar="[LANE:]INDEX[=TEXT][>MODEL]",
+        help="continue an answer (base's by default) from one of its tokens with TEXT or, without it, with the first "
+        "choice of fine-tuned (of base in fine-tuned's answer); MODEL writes on, by default the lane's own",
+    )
+    parser.add_argument("--cross", action="store_true", help="score each answer under each model")
+    parser.add_argument(
+        "--coupled",
+        action="store_true",
+        help="lanes share their noise, so that they choose differently only where their distributions do",
     )
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P")
@@ -37,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Answers one question once a lane."""
     check_out(arguments.out, ("json",))
-    sampling = Sampling(arguments.temperature, arguments.top_p, arguments.seed)
+    sampling = Sampling(arguments.temperature, arguments.top_p, arguments.seed, arguments.coupled)
+    asked_forks = [fork_from(text) for text in arguments.fork_at]
+    if len(asked_forks) > MAX_FORKS:
+        raise ArgumentError(f"{len(asked_forks)} forks were asked for.", f"Ask for at most {MAX_FORKS}.")
     hybrids = _hybrids(arguments)
     pair = open_pair(arguments)
     prompt = build_prompt(arguments, pair)
@@ -45,18 +78,76 @@ def run(arguments: argparse.Namespace) -> None:
         upper = format_layers(thirds(pair.n_layers)["upper"])
         chosen = upper if arguments.layers is None else arguments.layers
         hybrids = (Hybrid("Hybrid", chosen, arguments.part, arguments.strength, arguments.direction),)
-    gates = [hybrid.gates(pair.n_layers) for hybrid in hybrids]
-    lanes = standard_lanes(pair, dict(zip(lane_names(hybrids), gates, strict=True)))
+    if arguments.amplify is not None:
+        hybrids = (*hybrids, Hybrid("Amplified", "all", alpha=arguments.amplify))
+    named = zip(lane_names(hybrids), hybrids, strict=True)
+    lanes = standard_lanes(pair, {name: hybrid.lane(pair, name) for name, hybrid in named})
     answers = ask(pair, prompt, lanes, sampling, arguments.max_new_tokens)
+    forks = _forks(pair, prompt, lanes, answers, asked_forks, sampling, arguments.max_new_tokens)
+    grafts = {lane.name: lane.gates for lane in lanes if lane.kind == "graft"}
     report = AskReport(
         **head(arguments, pair),
         prompt_ids=prompt.ids,
         hybrids=hybrids,
         lanes=answers.lanes,
         first_divergence=answers.first_divergence,
+        forks=forks,
+        cross=_cross(pair, prompt, [*answers.lanes, *(f.answer for f in forks)], grafts) if arguments.cross else None,
+        letters=_letters(pair, arguments, grafts),
         warnings=pair.adapter.warnings,
     )
     emit(report, ask_text(report), arguments)
+
+
+def _forks(
+    pair: Pair,
+    prompt: Prompt,
+    lanes: tuple[Lane, ...],
+    answers: Answers,
+    asked: list[tuple[str, int, str | None, str | None]],
+    sampling: Sampling,
+    max_new_tokens: int,
+) -> tuple[ForkAnswer, ...]:
+    by_name = {answer.name: answer for answer in answers.lanes}
+    rows = {lane.name: lane for lane in lanes}
+    found = []
+    for number, (parent, at, text, model) in enumerate(asked, start=1):
+        answer = by_name[parent].ids if parent in by_name else ()
+        if text is not None:
+            put_in = typed_ids(pair.prompts, text)
+        elif at < len(answer):
+            put_in = (_other_choice(pair, prompt, answer, at, "base" if parent == "tuned" else "tuned"),)
+        else:
+            put_in = ()
+        fork = checked_fork(Fork(parent, at, put_in, model or parent), answer, list(by_name), pair.prompts.end_ids)
+        lane = Lane(fork_lane(number), rows[fork.model].gates, rows[fork.model].weights, rows[fork.model].patch)
+        written = ask(pair, prompt, [lane], sampling, max_new_tokens, begun=fork.begun(answer))
+        found.append(ForkAnswer(fork, written.lanes[0]))
+    return tuple(found)
+
+
+def _other_choice(pair: Pair, prompt: Prompt, answer: tuple[int, ...], at: int, model: str) -> int:
+    """What base or tuned would have written at one token of an answer."""
+    tokens = diff(pair, prompt, answer[: at + 1], mask="all").tokens
+    return first_choice(tokens[len(prompt.ids) + at], model).id
+
+
+def _cross(pair: Pair, prompt: Prompt, answers: list[LaneAnswer], models: dict[str, Gates]) -> CrossScores:
+    return cross_scores(pair, prompt, {answer.name: answer.ids for answer in answers}, models)
+
+
+def _letters(pair: Pair, arguments: argparse.Namespace, models: dict[str, Gates]) -> tuple[LaneLetters, ...] | None:
+    """The letter of each model, where the question has options and there is a chat template."""
+    options = None if arguments.raw else parse_options(arguments.question)
+    if options is None:
+        return None
+    gates = Gates.stack(list(models.values()))
+    choices = letter_probabilities(pair, arguments.question, options, gates, arguments.system)
+    flipped = flips(choices)
+    return tuple(
+        LaneLetters(name, row in flipped, choice)
+        for row, (name, choice) in enumerate(zip(models, choices, strict=True))
+    )
 
 
 def _hybrids(arguments: argparse.Namespace) -> tuple[Hybrid, ...] | None:

@@ -19,7 +19,8 @@ from core.pair.prompts import Message, Prompt
 from core.pair.registry import PairSpec, pair_spec, spec_of
 from core.present.figures import Exportable
 from core.present.provenance import SCHEMA_VERSION, command_line, provenance_of
-from core.present.reports import DiffReport, to_json
+from core.present.report import to_json
+from core.present.reports import DiffReport
 
 
 class Parser(argparse.ArgumentParser):

@@ -18,8 +18,8 @@ from core.pair.pair import Pair
 from core.present.figures import FORMS
 from core.present.grid_text import grid_text
 from core.present.layer_figures import grid_figure
+from core.present.layer_reports import ContrastedTokens, GridReport
 from core.present.provenance import source_of
-from core.present.reports import ContrastedTokens, GridReport
 
 WHOLE = (
     "{site} is the whole residual stream: patched at all positions at once it equals a graft of every layer below, so "

@@ -8,10 +8,10 @@ from core.errors import ArgumentError
 from core.measure.lens import LENS_METRICS, lens, lens_choices
 from core.pair.gates import parse_layers
 from core.present.figures import FORMS
+from core.present.layer_reports import LensReport
 from core.present.lens_chart import lens_figure
 from core.present.lens_text import lens_text
 from core.present.provenance import source_of
-from core.present.reports import LensReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

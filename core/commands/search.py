@@ -10,8 +10,8 @@ from core.intervene.sets import BY
 from core.pair.gates import DIRECTIONS
 from core.present.figures import FORMS
 from core.present.layer_figures import search_figure
+from core.present.layer_reports import SearchReport
 from core.present.provenance import source_of
-from core.present.reports import SearchReport
 from core.present.search_text import search_text
 
 PERMUTATIONS = 16

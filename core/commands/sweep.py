@@ -11,8 +11,8 @@ from core.intervene.recovery import sweep
 from core.pair.gates import DIRECTIONS, PARTS
 from core.present.figures import FORMS
 from core.present.layer_figures import sweep_figure
+from core.present.layer_reports import SweepReport
 from core.present.provenance import source_of
-from core.present.reports import SweepReport
 from core.present.texts import sweep_text
 
 

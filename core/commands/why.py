@@ -7,8 +7,8 @@ from core.commands.common import add_output, add_pair, add_question, check_out, 
 from core.intervene.why import layer_effects, why
 from core.present.figures import FORMS
 from core.present.layer_figures import why_figure
+from core.present.layer_reports import WhyReport
 from core.present.provenance import source_of
-from core.present.reports import WhyReport
 from core.present.texts import why_text
 
 

@@ -25,9 +25,9 @@ class Answers:
     first_divergence: int | None
 
 
-def standard_lanes(pair: Pair, hybrids: Mapping[str, Gates]) -> tuple[Lane, ...]:
+def standard_lanes(pair: Pair, hybrids: Mapping[str, Gates | Lane]) -> tuple[Lane, ...]:
     """Base, the hybrids by lane name, and tuned, in this order."""
-    between = (Lane(name, gates) for name, gates in hybrids.items())
+    between = (own if isinstance(own, Lane) else Lane(name, own) for name, own in hybrids.items())
     return Lane("base", pair.base_gates()), *between, Lane("tuned", pair.tuned_gates())
 
 

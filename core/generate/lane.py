@@ -17,7 +17,12 @@ LEAST_ALPHA, MOST_ALPHA = -1.0, 3.0
 
 @dataclass(frozen=True)
 class LanePatch:
-    """What a patched lane takes from its donor at every position: one site of some layers."""
+    """What a patched lane takes from its donor at every position.
+
+    Attributes:
+        site: one of `SITES`.
+        layers: where.
+    """
 
     site: str
     layers: tuple[int, ...]

@@ -46,7 +46,8 @@ class LaneAnswer:
         patch: what was put in; null without a donor.
         alpha: the amplification; null for other kinds.
         begun: how many tokens it was given to begin with.
-        mean_tv: mean total variation between base and fine-tuned model on this text, 0..1; null without scores.
+        mean_tv: mean total variation between what base and fine-tuned model draw from on this text, after temperature
+            and top-p, 0..1; no way of sharing noise parts them less often. Null where sampling is not coupled.
         parting_rate: share of tokens at which base and fine-tuned model would have chosen differently under the
             lanes' shared noise; null where sampling is not coupled.
     """
@@ -200,7 +201,7 @@ class LaneRecord:
             patch=self.lane.patch,
             alpha=self.lane.alpha,
             begun=self.n_begun,
-            mean_tv=_mean_of([found.positions.values["tv"] for found in scores], parts.parts),
+            mean_tv=_mean_of([found.drawn_tv for found in scores if found.drawn_tv is not None], parts.parts),
             parting_rate=_mean_of([found.parted for found in scores if found.parted is not None], parts.parts),
         )
 

@@ -15,8 +15,8 @@ from core.generate.cache import RowCache
 from core.generate.followers import Followers
 from core.generate.lane import Lane
 from core.generate.lanes import POSITIONS_AT_ONCE
-from core.generate.sampling import Sampling, coupled_choices
-from core.measure.divergence import kl_divergence
+from core.generate.sampling import Sampling, coupled_choices, sampled_logits
+from core.measure.divergence import kl_divergence, total_variation
 from core.measure.positions import PositionScores, score_positions
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -36,6 +36,7 @@ class LaneScores:
         kl_to_base, kl_to_tuned: KL(lane‖base) and KL(lane‖tuned) per token, nats.
         parted: whether base and tuned would have chosen differently under the lanes' shared noise, per token; None
             where sampling is not coupled.
+        drawn_tv: total variation of what they draw from, after temperature and top-p, per token, 0..1; None likewise.
     """
 
     lane: int
@@ -44,6 +45,7 @@ class LaneScores:
     kl_to_base: Tensor
     kl_to_tuned: Tensor
     parted: Tensor | None = None
+    drawn_tv: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,16 +137,16 @@ class Scoring:
         elif self._is_tuned[lane]:
             to_base, to_tuned = positions.values["kl_tuned_base"], zero
         else:
-            logits = unembed(own)
-            to_base = kl_divergence(logits, unembed(base)).cpu()
-            to_tuned = kl_divergence(logits, unembed(tuned)).cpu()
-        return LaneScores(lane, first, positions, to_base, to_tuned, self._parted(first, base, tuned))
-
-    def _parted(self, first: int, base: Tensor, tuned: Tensor) -> Tensor | None:
+            written_from = unembed(own)
+            to_base = kl_divergence(written_from, unembed(base)).cpu()
+            to_tuned = kl_divergence(written_from, unembed(tuned)).cpu()
         if not self._sampling.coupled:
-            return None
-        chosen = [coupled_choices(self._sampling, self._pair.unembed(states), first) for states in (base, tuned)]
-        return torch.tensor([a != b for a, b in zip(*chosen, strict=True)])
+            return LaneScores(lane, first, positions, to_base, to_tuned)
+        logits = [unembed(base), unembed(tuned)]
+        chosen = [coupled_choices(self._sampling, each, first) for each in logits]
+        parted = torch.tensor([a != b for a, b in zip(*chosen, strict=True)])
+        drawn = total_variation(*(sampled_logits(self._sampling, each) for each in logits)).double()
+        return LaneScores(lane, first, positions, to_base, to_tuned, parted, drawn)
 
 
 class ScoredDecoding(Iterator[Update]):

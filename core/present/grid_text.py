@@ -4,7 +4,7 @@ Knows the report; computes nothing but rounding and order.
 """
 
 from core.intervene.grid import Cell
-from core.present.reports import GridReport
+from core.present.layer_reports import GridReport
 from core.present.texts import two_digits
 
 SHOWN = 20

@@ -9,8 +9,8 @@ from functools import partial
 from core.present.charts import slope_rows, slopes_chart
 from core.present.figures import Figure
 from core.present.layer_charts import recovery_chart, sweep_report_rows
+from core.present.layer_reports import GridReport, SearchReport, SweepReport, WhyReport
 from core.present.provenance import Source
-from core.present.reports import GridReport, SearchReport, SweepReport, WhyReport
 from core.present.set_charts import (
     cell_rows,
     curve_chart,

@@ -4,8 +4,8 @@ Knows its report; computes nothing but rounding.
 """
 
 from core.measure.lens import LensChoices
+from core.present.layer_reports import LensReport
 from core.present.lens_chart import APPROXIMATE
-from core.present.reports import LensReport
 from core.present.texts import two_digits
 
 

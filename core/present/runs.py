@@ -16,7 +16,7 @@ from core.pair.prompts import Message
 from core.present.forks import Fork, fork_lane
 from core.present.hybrids import Hybrid, hybrids_from, lane_names
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
-from core.present.reports import Report
+from core.present.report import Report
 
 MAX_BYTES = 20 * 2**20  # five lanes of 2,000 tokens take 17 MB
 

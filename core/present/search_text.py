@@ -5,7 +5,7 @@ Knows its report; computes nothing but rounding.
 
 from core.intervene.controls import Control
 from core.intervene.search import FoundSet
-from core.present.reports import SearchReport
+from core.present.layer_reports import SearchReport
 from core.present.texts import two_digits
 
 

@@ -4,7 +4,8 @@ Knows reports; computes nothing but rounding.
 """
 
 from core.measure.metrics import DEFAULT_FIGURE, METRICS
-from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport, SweepReport, WhyReport
+from core.present.layer_reports import SweepReport, WhyReport
+from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport
 from core.train.preview import Preview
 
 
@@ -64,7 +65,34 @@ def ask_text(report: AskReport) -> str:
         )
     parted = report.first_divergence
     words = "Base and fine-tuned answer alike." if parted is None else f"Base and fine-tuned part at token {parted}."
-    return "\n\n".join([*blocks, words, *(f"Warning: {warning}" for warning in report.warnings)])
+    for number, own in enumerate(report.forks, start=1):
+        fork = own.fork
+        blocks.append(
+            f"== fork-{number}: {fork.parent} from token {fork.at}, written on by {fork.model} "
+            f"({len(own.answer.ids)} tokens, ended by {own.answer.finished})\n{own.answer.text}"
+        )
+    more = [_cross_text(report)] if report.cross else []
+    more += [_letters_text(report)] if report.letters else []
+    return "\n\n".join([*blocks, words, *more, *(f"Warning: {warning}" for warning in report.warnings)])
+
+
+def _cross_text(report: AskReport) -> str:
+    assert report.cross is not None
+    rows = [
+        f"  {row.answer:<10} " + ", ".join(f"{score.model} {two_digits(score.nats)}" for score in row.models)
+        for row in report.cross.answers
+    ]
+    return "\n".join(["Each answer under each model, −log p in nats a token:", *rows])
+
+
+def _letters_text(report: AskReport) -> str:
+    rows = [
+        f"  {own.lane:<10} {own.choice.chosen}{' (flipped)' if own.flipped else ''}: "
+        + ", ".join(f"{a} {p:.2f}" for a, p in zip(own.choice.letters, own.choice.probabilities, strict=True))
+        + f"; all letters together {two_digits(own.choice.mass)}"
+        for own in report.letters or ()
+    ]
+    return "\n".join(["Options, by the probability of their letter as the first token of the answer:", *rows])
 
 
 def why_text(report: WhyReport) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 import streamlit as st
 
 from core.errors import GraftError
-from core.present.reports import to_json
+from core.present.report import to_json
 from core.present.runs import RunReport, run_from_json
 from core.present.tables import run_rows
 from pages._shared.frame import show_error

@@ -9,17 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import ArgumentError, PromptError, TooLongError
+from core.errors import ArgumentError
 from core.generate.coupling import gumbel_noise
 from core.generate.lanes import Decoding
-from core.generate.parting import parting
 from core.generate.sampling import RowSampler, Sampling, coupled_choices
 from core.pair.gates import Gates
 from core.pair.pair import Pair
-from core.pair.prompts import Prompt
 from core.pair.routes import prefill
-from tests import oracle
-from tests.conftest import TinyFolders
 
 DRAWS = 6000
 P = torch.tensor([0.40, 0.25, 0.15, 0.12, 0.08])
@@ -170,68 +166,3 @@ def test_decoded_lanes_take_what_the_shared_noise_chooses(pair: Pair) -> None:
         written = decoding.tokens[lane]
         states = prefill(pair, (*IDS, *written), gates.take([lane]))[0, len(IDS) - 1 : -1]
         assert coupled_choices(sampling, pair.unembed(states)) == written
-
-
-def prompt_of(ids: list[int]) -> Prompt:
-    return Prompt(tuple(ids), ("prompt",) * len(ids), False)
-
-
-@pytest.mark.parametrize("positions_at_once", [1000, 5])
-def test_parting_of_a_pair_on_a_text(
-    pair: Pair, folders: TinyFolders, monkeypatch: pytest.MonkeyPatch, positions_at_once: int
-) -> None:
-    """From plain logits: scaled, noise added, largest taken; in one piece and in several."""
-    monkeypatch.setattr(pair.unembed, "positions_at_once", lambda _: positions_at_once)
-    models = (oracle.plain_base(folders.base), oracle.plain_tuned(folders.base, folders.tuned))
-    logits = [oracle.logits(model, [*IDS, *ANSWER])[len(IDS) - 1 : -1].double() / 0.7 for model in models]
-    noise = torch.stack([gumbel_noise(3, step, pair.d_vocab) for step in range(len(ANSWER))])
-    base, tuned = ((row + noise).argmax(-1) for row in logits)
-    distance = (logits[0].softmax(-1) - logits[1].softmax(-1)).abs().sum(-1) / 2
-
-    found = parting(pair, prompt_of(IDS), ANSWER, Sampling(0.7, seed=3, coupled=True), mask="all")
-    assert found.rate == pytest.approx(float((base != tuned).double().mean()))
-    assert found.mean_tv == pytest.approx(float(distance.mean()), abs=1e-4)
-    assert found.n == len(ANSWER)
-    assert found.mean_tv_noise is not None
-    assert 0 < found.mean_tv_noise < 1e-4
-    assert found.rate_noise == 0
-    assert 0 < (found.rate or 0) < 1
-
-
-def test_parting_lies_between_its_bounds_over_many_seeds(pair: Pair) -> None:
-    found = [parting(pair, prompt_of(IDS), ANSWER, Sampling(1.0, 0.9, seed, coupled=True)) for seed in range(60)]
-    rate = sum(p.rate or 0 for p in found) / len(found)
-    tv = found[0].mean_tv or 0
-    assert {p.mean_tv for p in found} == {tv}
-    assert tv - 0.06 < rate < 2 * tv / (1 + tv) + 0.06
-
-
-def test_only_masked_tokens_count(pair: Pair) -> None:
-    """With the end-of-turn token left out by the default mask, it changes nothing that it stands behind."""
-    sampling = Sampling(1.0, seed=8, coupled=True)
-    ended = [*ANSWER, pair.prompts.end_ids[0]]
-    short, masked, everything = (
-        parting(pair, prompt_of(IDS), ANSWER, sampling),
-        parting(pair, prompt_of(IDS), ended, sampling),
-        parting(pair, prompt_of(IDS), ended, sampling, mask="all"),
-    )
-    assert masked.n == short.n == len(ANSWER)
-    assert masked.rate == short.rate
-    assert masked.mean_tv == pytest.approx(short.mean_tv, abs=1e-5)
-    assert everything.n == len(ANSWER) + 1
-    assert everything.mean_tv != pytest.approx(masked.mean_tv, abs=1e-5)
-
-
-def test_parting_without_tokens_is_null(pair: Pair) -> None:
-    found = parting(pair, prompt_of(IDS), [], Sampling(1.0, coupled=True))
-    assert (found.rate, found.rate_noise, found.mean_tv, found.mean_tv_noise, found.n) == (None, None, None, None, 0)
-
-
-def test_parting_refuses_what_it_cannot_do(pair: Pair) -> None:
-    coupled = Sampling(1.0, coupled=True)
-    with pytest.raises(ArgumentError, match="not coupled"):
-        parting(pair, prompt_of(IDS), ANSWER, Sampling(1.0))
-    with pytest.raises(PromptError, match="mask"):
-        parting(pair, prompt_of(IDS), ANSWER, coupled, mask="words")  # type: ignore[arg-type]
-    with pytest.raises(TooLongError, match="512"):
-        parting(pair, prompt_of(IDS * 90), ANSWER, coupled)

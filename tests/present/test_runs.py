@@ -19,7 +19,7 @@ from core.pair.prompts import Message
 from core.present.hybrids import MAX_NAME, Hybrid, hybrids_from
 from core.present.live import start
 from core.present.permalink import from_query, to_query
-from core.present.reports import to_json
+from core.present.report import to_json
 from core.present.runs import MAX_BYTES, RunReport, RunSettings, run_from_json
 from core.present.tables import run_rows
 
