@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core.errors import AdapterError
+from core.measure.weights import singular_values
 from core.pair.gated_linear import GatedLinear, LowRankChange
 from core.pair.pair import Pair
 from core.pair.twin import with_gated_replaced
@@ -36,24 +37,6 @@ def random_adapter(pair: Pair, seed: int) -> Pair:
     twin = copy.copy(pair)
     twin.model = model
     return twin
-
-
-def singular_values(down: Tensor, up: Tensor, scaling: float) -> Tensor:
-    """Singular values of scaling·B·A, largest first, without the dense product.
-
-    Args:
-        down: A, (r, d_in).
-        up: B, (d_out, r).
-        scaling: of their product.
-
-    Returns:
-        (min(r, d_in, d_out),) float64 on the CPU.
-
-    Source: with B = Q₁R₁ and Aᵀ = Q₂R₂, the product Q₁(R₁R₂ᵀ)Q₂ᵀ has the singular values of its small middle.
-    """
-    triangles = [torch.linalg.qr(factor.double().cpu(), mode="r")[1] for factor in (up, down.T)]
-    values: Tensor = abs(scaling) * torch.linalg.svdvals(triangles[0] @ triangles[1].T)
-    return values
 
 
 def random_frame(size: int, rank: int, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from core.errors import ArgumentError, DeviceMemoryError
 from core.pair.gated_linear import GatedLinear, bound_gates
 from core.pair.gates import Gates, LayerGates
 from core.pair.pair import Pair
-from core.pair.twin import with_gated_replaced
+from core.pair.twin import with_replaced
 
 
 def unwalkable(pair: Pair, n_tokens: int) -> str | None:
@@ -91,9 +91,18 @@ class Blocks:
             )
         return after
 
-    def plain(self, number: int, states: Tensor, replaced: Callable[[GatedLinear], nn.Module]) -> Tensor:
-        """What layer `number` makes of states when something without gates stands in place of its gated layers."""
-        block = with_gated_replaced(self._model.layers[number], replaced)
+    def plain(
+        self,
+        number: int,
+        states: Tensor,
+        replaced: Callable[[Any], nn.Module],
+        kinds: tuple[type[nn.Module], ...] = (GatedLinear,),
+    ) -> Tensor:
+        """What layer `number` makes of states when something else stands in place of its gated layers.
+
+        No gates are bound here. With other `kinds`, the modules of those kinds are replaced.
+        """
+        block = with_replaced(self._model.layers[number], replaced, kinds)
         after: Tensor = block(states, attention_mask=self._mask, past_key_values=None, use_cache=False, **self._shared)
         return after
 

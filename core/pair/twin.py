@@ -14,14 +14,19 @@ from core.pair.gated_linear import GatedLinear
 
 
 def with_gated_replaced(module: Any, replaced: Callable[[GatedLinear], nn.Module]) -> Any:
-    """`module` with every gated layer replaced, or the very same module where it holds none.
+    """`module` with every gated layer replaced, or the very same module where it holds none."""
+    return with_replaced(module, replaced, (GatedLinear,))
+
+
+def with_replaced(module: Any, replaced: Callable[[Any], nn.Module], kinds: tuple[type[nn.Module], ...]) -> Any:
+    """`module` with every module of some kinds replaced, outermost ones only, or the very same where it holds none.
 
     Modules on the way down are copied without their parameters, which stay the same objects; the rest is shared.
     """
-    if isinstance(module, GatedLinear):
+    if isinstance(module, kinds):
         return replaced(module)
     children: dict[str, nn.Module] = {
-        name: with_gated_replaced(child, replaced) for name, child in module.named_children()
+        name: with_replaced(child, replaced, kinds) for name, child in module.named_children()
     }
     if all(child is getattr(module, name) for name, child in children.items()):
         return module

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from core.errors import AdapterError
 from core.intervene.controls import in_random_adapters
-from core.intervene.random_adapter import random_adapter, random_frame, singular_values
+from core.intervene.random_adapter import random_adapter, random_frame
 from core.intervene.sets import Unit, set_gates
+from core.measure.weights import singular_values
 from core.pair.gated_linear import GatedLinear
 from core.pair.gates import DIRECTIONS, Gates
 from core.pair.load import load_base
