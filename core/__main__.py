@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "graft many sets of layers on one text: how much of the fine-tune each brings back",
     "grid": "patch one model's activations into the other, layer by position: what each patch brings over",
     "search": "find small sets of layers that bring back most of the fine-tune, and hold them against controls",
+    "weights": "measure how much the fine-tune changed every weight matrix",
     "finetune": "train a LoRA adapter on question–answer rows",
 }
 

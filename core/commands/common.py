@@ -59,6 +59,11 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
 def add_question(parser: argparse.ArgumentParser) -> None:
     """What is asked, and how it is put to the models."""
     parser.add_argument("question", metavar="QUESTION", help="the question, or with --raw the text to continue")
+    add_asked(parser)
+
+
+def add_asked(parser: argparse.ArgumentParser) -> None:
+    """How a question is put to the models."""
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument("--raw", action="store_true", help="no chat template")
     parser.add_argument("--seed", type=int, default=0)

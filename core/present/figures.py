@@ -56,6 +56,7 @@ class Figure:
         slug: end of the file name.
         rows: the data, one mapping of column to value a row.
         draw: makes the chart from nothing but `rows`.
+        limit: what it does not show.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Figure:
     slug: str
     rows: tuple[dict[str, Any], ...]
     draw: Callable[[Rows], Any] = field(compare=False)
+    limit: str = LIMIT
 
     @property
     def data_hash(self) -> str:
@@ -96,13 +98,18 @@ class Figure:
 
     def _picture(self, theme: str) -> Any:
         ink = text_on(getattr(BACKGROUND, theme))
-        last = f"{LIMIT} {self.source.line} · data SHA-256 {self.data_hash}"
-        lines = [f"Asked: “{' '.join(self.source.question.split())}”", f"{self.legend} {self.noise_note}", last]
+        last = f"{self.limit} {self.source.line} · data SHA-256 {self.data_hash}"
+        lines = [*self._asked(), f"{self.legend} {self.noise_note}", last]
         wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE)]
         title = alt.Title(
             self.title, subtitle=wrapped, anchor="start", subtitleColor=ink, subtitleFontSize=10, subtitlePadding=6
         )
         return themed(self.draw(self.rows).properties(title=title), theme)
+
+    def _asked(self) -> list[str]:
+        """What was asked, in a line; nothing where the figure needs no question."""
+        question = " ".join(self.source.question.split())
+        return [f"Asked: “{question}”"] if question else []
 
     def _page(self, theme: str) -> str:
         background = getattr(BACKGROUND, theme)
@@ -115,10 +122,10 @@ class Figure:
   margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }} h1 {{ font-size: 1.2rem; }}
 small {{ opacity: 0.75; overflow-wrap: anywhere; }} svg {{ max-width: 100%; height: auto; }}</style></head><body>
 <h1>{html.escape(self.title)}</h1>
-<p>Asked: “{html.escape(self.source.question)}”</p>
+{"".join(f"<p>{html.escape(line)}</p>" for line in self._asked())}
 <p>{html.escape(self.legend)} {html.escape(self.noise_note)}</p>
 {chart}
-<p><small>{LIMIT}
+<p><small>{html.escape(self.limit)}
 {html.escape(self.source.line)} · data SHA-256 {self.data_hash}</small></p>
 </body></html>
 """

@@ -10,9 +10,11 @@ from core.intervene.grid import Cell
 from core.intervene.recovery import PlanResult
 from core.intervene.search import FoundSet
 from core.intervene.shapley import Share
+from core.intervene.size_and_effect import WeightEffects
 from core.intervene.smallest import Step
 from core.intervene.why import LayerEffects, Why
 from core.measure.lens import ByLayer, LensChoices
+from core.measure.weights import ModuleChange, PartChange
 from core.pair.parts import Mask
 from core.present.report import Report
 
@@ -137,4 +139,19 @@ class SearchReport(Report):
     k_noise: float
     forwards_equivalent: float
     seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WeightsReport(Report):
+    """What fine-tuning changed in the weights: how large the change ΔW of every weight matrix W is."""
+
+    prompt_ids: tuple[int, ...] | None
+    answer_ids: tuple[int, ...] | None
+    answer_from: Literal["base", "tuned", "given"] | None
+    n_tokens: int | None
+    mask: Mask | None
+    modules: tuple[ModuleChange, ...]
+    parts: tuple[PartChange, ...]
+    effects: WeightEffects | None
     warnings: tuple[str, ...]

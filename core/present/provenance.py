@@ -92,7 +92,7 @@ class Source:
     Attributes:
         pair: the pair's name.
         line: models, hashes, device, versions.
-        question: what was asked.
+        question: what was asked; empty where no text was looked at.
     """
 
     pair: str

@@ -14,7 +14,7 @@ from core.measure.tokens import TokenScore
 from core.pair.parts import Mask
 from core.present.forks import Fork
 from core.present.hybrids import Hybrid
-from core.present.layer_reports import GridReport, LensReport, SearchReport, SweepReport, WhyReport
+from core.present.layer_reports import GridReport, LensReport, SearchReport, SweepReport, WeightsReport, WhyReport
 from core.present.report import Report
 from core.train.preview import Preview
 from core.train.settings import FinetuneResult, FinetuneSettings
@@ -132,5 +132,6 @@ REPORTS: dict[str, type] = {
     "sweep": SweepReport,
     "grid": GridReport,
     "search": SearchReport,
+    "weights": WeightsReport,
     "finetune": FinetuneReport,
 }

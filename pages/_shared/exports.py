@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.present.charts import Rows, clear
-from core.present.figures import FORMS, Exportable, Figure
+from core.present.figures import FORMS, LIMIT, Exportable, Figure
 from core.present.provenance import Source
 
 _WORDS = {
@@ -25,10 +25,17 @@ _MIME = {
 
 
 def draw_figure(
-    source: Source, title: str, legend: str, noise_note: str, slug: str, rows: Rows, draw: Callable[[Rows], Any]
+    source: Source,
+    title: str,
+    legend: str,
+    noise_note: str,
+    slug: str,
+    rows: Rows,
+    draw: Callable[[Rows], Any],
+    limit: str = LIMIT,
 ) -> None:
     """A chart with its downloads under it; the fields are those of `Figure`."""
-    figure = Figure(title, source, legend, noise_note, slug, tuple(rows), draw)
+    figure = Figure(title, source, legend, noise_note, slug, tuple(rows), draw, limit)
     st.altair_chart(clear(draw(rows)), theme=None)
     draw_exports(figure, slug)
 

@@ -12,7 +12,10 @@ from core.generate.worker import Worker
 from core.pair.fetch import is_ready
 from pages._shared.resources import browser_session, chosen, fetching, start_fetch, worker_of
 
-MENU = {"Ask": "app.py", "Divergence": "pages/divergence.py", "Layers": "pages/layers.py", "About": "pages/about.py"}
+MENU = {
+    "Ask": "app.py", "Divergence": "pages/divergence.py", "Layers": "pages/layers.py", "Weights": "pages/weights.py",
+    "About": "pages/about.py",
+}  # fmt: skip
 # What a person has typed or set on the Ask page, and what it is at first; survives other pages and the simple view.
 KEPT: dict[str, object] = {
     "simple": False, "question": "", "part": "both", "strength": 1.0, "direction": "tuned-into-base", "system": "",

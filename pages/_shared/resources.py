@@ -16,6 +16,7 @@ from core.errors import ArgumentError, GraftError
 from core.generate.requests import Request
 from core.generate.worker import Worker
 from core.measure.noise import noise_of
+from core.measure.weights import WeightChanges, weight_changes
 from core.pair.fetch import fetch
 from core.pair.home import ASSETS
 from core.pair.open import load_pair
@@ -35,6 +36,12 @@ def worker_of(spec: PairSpec, device: str, dtype: str | None) -> Worker:
     pair = load_pair(spec, device, dtype)
     noise_of(pair)
     return Worker(pair)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def weights_of(spec: PairSpec, device: str, dtype: str | None) -> WeightChanges:
+    """How much a pair's weights changed; read from its factors, which nothing changes, so not through the worker."""
+    return weight_changes(worker_of(spec, device, dtype).pair)
 
 
 def unload() -> None:
