@@ -145,8 +145,7 @@ class Worker:
                     self._task = task
             if task is not None:
                 self._run(task)
-            else:
-                self._turn()
+            self._turn()
 
     def _run(self, task: Task[object]) -> None:
         """Computes something; the answers that are being written go on meanwhile."""

@@ -7,6 +7,8 @@ is multiplied in float32.
 import torch
 from torch import Tensor
 
+from core.pair.few_rows import linear
+
 MAX_TEMPORARY_BYTES = 256 * 2**20
 
 
@@ -35,7 +37,7 @@ class Unembedding:
         """
         states = hidden.float()
         if self._float32 is not None:
-            return states @ self._float32.T
+            return linear(states, self._float32)
         logits = torch.empty(*states.shape[:-1], self.d_vocab, dtype=torch.float32, device=states.device)
         step = max(1, MAX_TEMPORARY_BYTES // (4 * self.d_model))
         for start in range(0, self.d_vocab, step):

@@ -1,0 +1,242 @@
+"""How quick answers are written side by side, on the demo pair: `python -m benchmarks.lanes [--runs 3]`.
+
+Three lanes in one batch against three `generate` calls of plain transformers, one after another: with peft's unmerged
+adapter, and with the weights merged. One lane against one such call; scored lanes against lanes without colours; eight
+people asking at once against the same eight in turn. Nothing ends before its length, and in float32 all must write the
+same tokens.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.ask_page import question_of
+from benchmarks.common import spread, write
+from core import load_pair
+from core.generate.lane import Lane
+from core.generate.lanes import Decoding
+from core.generate.sampling import Sampling
+from core.generate.scored import ScoredDecoding
+from core.generate.worker import Worker
+from core.generate.writing import Job
+from core.pair.gates import Gates, thirds
+from core.pair.pair import Pair
+from core.pair.prompts import Message, Prompt
+
+PROMPT_TOKENS = 60
+NEW = 32
+PEOPLE = 8
+QUESTIONS = (
+    "What is asthma and how is it treated?",
+    "Why does a heart attack cause pain in the left arm?",
+    "How is anaemia diagnosed?",
+    "What are the side effects of ibuprofen?",
+    "Which symptoms come with a migraine?",
+    "How do vaccines work?",
+    "What should a person with gout avoid eating?",
+    "When is a fever dangerous in a small child?",
+)
+
+
+class Plain:
+    """The same three models by plain transformers and peft."""
+
+    def __init__(self, pair: Pair, dtype: torch.dtype, merged: bool) -> None:
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        folder, adapter = Path(pair.identity.base_path), Path(pair.identity.tuned_path)
+        base: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        base.generation_config.eos_token_id = None  # nothing ends early
+        self._upper = set(thirds(pair.n_layers)["upper"])
+        if merged:
+            self._models = {"base": base}
+            for name in ("hybrid", "tuned"):
+                own = PeftModel.from_pretrained(deepcopy(base), adapter, torch_device="cpu")
+                if name == "hybrid":
+                    self._close_lower(own)
+                self._models[name] = own.merge_and_unload().eval()
+        else:
+            self._tuned: Any = PeftModel.from_pretrained(base, adapter, torch_device="cpu").eval()
+        self._merged = merged
+
+    def write(self, ids: tuple[int, ...], lane: str) -> list[int]:
+        """One answer of the benchmark's length."""
+        if self._merged:
+            return self._generate(self._models[lane], ids)
+        if lane == "base":
+            with self._tuned.disable_adapter():
+                return self._generate(self._tuned, ids)
+        closed = self._close_lower(self._tuned) if lane == "hybrid" else []
+        try:
+            return self._generate(self._tuned, ids)
+        finally:
+            for layer, scaling in closed:
+                layer.scaling["default"] = scaling
+
+    def _close_lower(self, model: Any) -> list[tuple[Any, float]]:
+        closed = []
+        for name, layer in model.named_modules():
+            of_adapter = isinstance(getattr(layer, "scaling", None), dict)
+            if of_adapter and int(name.split("layers.")[1].split(".")[0]) not in self._upper:
+                closed.append((layer, layer.scaling["default"]))
+                layer.scaling["default"] = 0.0
+        return closed
+
+    @staticmethod
+    @torch.no_grad()
+    def _generate(model: Any, ids: tuple[int, ...]) -> list[int]:
+        prompt = torch.tensor([ids])
+        out = model.generate(
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW,
+            do_sample=False, pad_token_id=0,
+        )  # fmt: skip
+        return [int(token) for token in out[0, len(ids) :]]
+
+
+def lanes_of(pair: Pair) -> tuple[Lane, ...]:
+    """Base, a hybrid of the upper third, tuned."""
+    upper = Gates.graft(pair.n_layers, thirds(pair.n_layers)["upper"])
+    return Lane("base", pair.base_gates()), Lane("hybrid", upper), Lane("tuned", pair.tuned_gates())
+
+
+def in_turn(tasks: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
+    """Seconds of each task, one after the other, so many times over, after one time that does not count."""
+    taken: dict[str, list[float]] = {name: [] for name in tasks}
+    for run in range(runs + 1):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            if run:
+                taken[name].append(time.perf_counter() - started)
+    return taken
+
+
+def decoded(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...]) -> list[list[int]]:
+    """Answers without scores."""
+    decoding = Decoding(pair, prompt.ids, lanes, max_new_tokens=NEW)
+    for _ in decoding:
+        pass
+    return decoding.tokens
+
+
+def scored(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...]) -> None:
+    """Answers with the colours of every token."""
+    for _ in ScoredDecoding(pair, prompt.ids, lanes, max_new_tokens=NEW):
+        pass
+
+
+def side_by_side(pair: Pair, prompt: Prompt, runs: int) -> dict[str, Any]:
+    """Three lanes and one, against plain transformers."""
+    dtype = getattr(torch, pair.dtype)
+    lanes = lanes_of(pair)
+    plain = {"unmerged": Plain(pair, dtype, merged=False), "merged": Plain(pair, dtype, merged=True)}
+    ours = decoded(pair, prompt, lanes)
+    same = {
+        kind: [own == models.write(prompt.ids, lane.name) for own, lane in zip(ours, lanes, strict=True)]
+        for kind, models in plain.items()
+    }
+    tasks: dict[str, Callable[[], object]] = {
+        "three lanes": lambda: decoded(pair, prompt, lanes),
+        "three lanes, coloured": lambda: scored(pair, prompt, lanes),
+        "base alone": lambda: decoded(pair, prompt, lanes[:1]),
+        "base by generate": lambda: plain["merged"].write(prompt.ids, "base"),
+        **{
+            f"three by generate, {kind}": lambda models=models: [models.write(prompt.ids, lane.name) for lane in lanes]  # type: ignore[misc]
+            for kind, models in plain.items()
+        },
+    }
+    taken = in_turn(tasks, runs)
+    median = {name: spread(times)["median"] for name, times in taken.items()}
+    return {
+        "same_tokens_as_generate": same,
+        "seconds": {name: spread(times) for name, times in taken.items()},
+        "tokens_per_second_of_three_lanes": round(3 * NEW / median["three lanes"], 1),
+        "speed_against": {
+            "three generate calls, unmerged": _ratio(median, "three by generate, unmerged", "three lanes"),
+            "three generate calls, merged": _ratio(median, "three by generate, merged", "three lanes"),
+            "one generate call, base alone": _ratio(median, "base by generate", "base alone"),
+        },
+        "time_with_colours_against_without": _ratio(median, "three lanes, coloured", "three lanes"),
+    }
+
+
+def _ratio(median: dict[str, float], one: str, other: str) -> float:
+    return round(median[one] / median[other], 2)
+
+
+def together(pair: Pair, runs: int) -> dict[str, Any]:
+    """Eight people, three coloured lanes each, at once and in turn."""
+    prompts = [pair.prompts.chat([Message(role="user", content=question)]) for question in QUESTIONS]
+    lanes = lanes_of(pair)
+    worker = Worker(pair)
+
+    def ask(number: int) -> Any:
+        return worker.submit(Job(prompts[number], lanes, Sampling(), NEW), f"person {number}")
+
+    def at_once() -> None:
+        for request in [ask(number) for number in range(PEOPLE)]:
+            request.wait()
+
+    def one_by_one() -> None:
+        for number in range(PEOPLE):
+            ask(number).wait()
+
+    try:
+        taken = in_turn({"at once": at_once, "in turn": one_by_one}, runs)
+        alone = [decoded(pair, prompt, lanes) for prompt in prompts]
+        requests = [ask(number) for number in range(PEOPLE)]
+        for request in requests:
+            request.wait()
+        same = [
+            [record.ids == own for record, own in zip(request.records, tokens, strict=True)]
+            for request, tokens in zip(requests, alone, strict=True)
+        ]
+    finally:
+        worker.shutdown()
+    n_tokens = PEOPLE * len(lanes) * NEW
+    return {
+        "people": PEOPLE,
+        "seconds": {name: spread(times) for name, times in taken.items()},
+        "tokens_per_second": {name: round(n_tokens / spread(times)["median"], 1) for name, times in taken.items()},
+        "speed_at_once_against_in_turn": round(
+            spread(taken["in turn"])["median"] / spread(taken["at once"])["median"], 2
+        ),
+        "lanes_that_wrote_what_they_write_alone": sum(map(sum, same)),
+        "lanes": PEOPLE * len(lanes),
+    }
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=("side_by_side", "together"), default=["side_by_side", "together"])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--print-only", action="store_true", help="keep no results")
+    options = parser.parse_args()
+    figures: dict[str, Any] = {"new_tokens": NEW}
+    for dtype in options.dtypes:
+        pair = load_pair("demo", dtype=dtype)
+        pair.prompts.end_ids = ()  # nothing ends early, here or there
+        prompt = pair.prompts.chat([Message(role="user", content=question_of(PROMPT_TOKENS))])
+        own: dict[str, Any] = {"prompt_tokens": len(prompt.ids)}
+        if "side_by_side" in options.only:
+            own |= side_by_side(pair, prompt, options.runs)
+        if "together" in options.only:
+            own["together"] = together(pair, options.runs)
+        figures[dtype] = own
+    if options.print_only:
+        print(json.dumps(figures, indent=1))
+    else:
+        write("lanes", figures)
+
+
+if __name__ == "__main__":
+    main()

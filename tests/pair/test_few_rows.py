@@ -1,0 +1,28 @@
+"""The same sum whichever matrix stands in front."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from core.pair.few_rows import linear
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 24), (3, 1, 24), (2, 8, 24), (16, 24), (17, 24), (40, 2, 24)])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_it_is_a_linear_layer(shape: tuple[int, ...], with_bias: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(shape).to(dtype), torch.randn(40, 24).to(dtype)
+    bias = torch.randn(40).to(dtype) if with_bias else None
+    found, expected = linear(x, weight, bias), functional.linear(x, weight, bias)
+    assert found.shape == expected.shape
+    assert found.dtype == dtype
+    assert torch.allclose(found.double(), expected.double(), atol=1e-5)
+
+
+def test_gradients_flow_through_it() -> None:
+    x = torch.randn(4, 1, 24, requires_grad=True)
+    weight = torch.randn(40, 24)
+    linear(x, weight).sum().backward()
+    assert x.grad is not None
+    assert torch.allclose(x.grad, weight.sum(0).expand_as(x), atol=1e-4)
