@@ -16,13 +16,13 @@ from core.generate.followers import Followers
 from core.generate.lane import Lane
 from core.generate.lanes import POSITIONS_AT_ONCE
 from core.generate.sampling import Sampling, coupled_choices, sampled_logits
-from core.measure.divergence import kl_divergence, total_variation
-from core.measure.positions import PositionScores, score_positions
+from core.measure.divergence import kl_from_log, log_softmax, total_variation
+from core.measure.positions import PositionScores, score_log_probs
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 
 CHUNK = 8
-AT_ONCE = 64
+AT_ONCE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,39 +113,53 @@ class Scoring:
         if start == stop:
             return ()
         followed = self._followers.follow({lane: seat.tokens[lane] for lane in lanes}, start, stop)
-        result = []
+        states = {}
         for lane in lanes:
-            own = torch.stack(seat.hidden[lane][start:stop])
-            base = own if self._is_base[lane] else followed[lane, "base"]
-            tuned = own if self._is_tuned[lane] else followed[lane, "tuned"]
-            for first in range(0, stop - start, AT_ONCE):
-                here = slice(first, first + AT_ONCE)
-                written = seat.tokens[lane][start:stop][here]
-                result.append(self._compare(lane, start + first, written, own[here], base[here], tuned[here]))
+            own = states[lane, "own"] = torch.stack(seat.hidden[lane][start:stop])
+            states[lane, "base"] = own if self._is_base[lane] else followed[lane, "base"]
+            states[lane, "tuned"] = own if self._is_tuned[lane] else followed[lane, "tuned"]
+        result = []
+        for first in range(0, stop - start, AT_ONCE):
+            logits = self._unembedded({key: own[first : first + AT_ONCE] for key, own in states.items()})
+            for lane in lanes:
+                written = seat.tokens[lane][start:stop][first : first + AT_ONCE]
+                of_lane = (logits[lane, kind] for kind in ("own", "base", "tuned"))
+                result.append(self._compare(lane, start + first, written, *of_lane))
+        for lane in lanes:
             self._scored[lane] = stop
             seat.hidden[lane][start:stop] = [torch.empty(0)] * (stop - start)
         return tuple(result)
 
+    def _unembedded(self, states: dict[tuple[int, str], Tensor]) -> dict[tuple[int, str], Tensor]:
+        """Logits of all states in one product; a base lane's own are base's, and so on."""
+        alone = {key: own for key, own in states.items() if not self._is_own(key)}
+        pieces = torch.split(self._pair.unembed(torch.cat(list(alone.values()))), [len(own) for own in alone.values()])
+        found = dict(zip(alone, pieces, strict=True))
+        return found | {(lane, kind): found[lane, "own"] for lane, kind in states if self._is_own((lane, kind))}
+
+    def _is_own(self, key: tuple[int, str]) -> bool:
+        lane, kind = key
+        return (kind == "base" and self._is_base[lane]) or (kind == "tuned" and self._is_tuned[lane])
+
     def _compare(
         self, lane: int, first: int, written: Sequence[int], own: Tensor, base: Tensor, tuned: Tensor
     ) -> LaneScores:
-        unembed, ids = self._pair.unembed, self._pair.ids([written])[0]
-        positions = score_positions(unembed, base, tuned, ids, self._pair.prompts.end_ids)
+        """Scores from (n, d_vocab) logits of the lane, of base and of tuned."""
+        log_base, log_tuned = log_softmax(base), log_softmax(tuned)
+        positions = score_log_probs(log_base, log_tuned, self._pair.ids([written])[0], self._pair.prompts.end_ids)
         zero = torch.zeros(len(written), dtype=torch.float64)
         if self._is_base[lane]:
             to_base, to_tuned = zero, positions.values["kl_base_tuned"]
         elif self._is_tuned[lane]:
             to_base, to_tuned = positions.values["kl_tuned_base"], zero
         else:
-            written_from = unembed(own)
-            to_base = kl_divergence(written_from, unembed(base)).cpu()
-            to_tuned = kl_divergence(written_from, unembed(tuned)).cpu()
+            log_own = log_softmax(own)
+            to_base, to_tuned = (kl_from_log(log_own, other).cpu() for other in (log_base, log_tuned))
         if not self._sampling.coupled:
             return LaneScores(lane, first, positions, to_base, to_tuned)
-        logits = [unembed(base), unembed(tuned)]
-        chosen = [coupled_choices(self._sampling, each, first) for each in logits]
+        chosen = [coupled_choices(self._sampling, each, first) for each in (base, tuned)]
         parted = torch.tensor([a != b for a, b in zip(*chosen, strict=True)])
-        drawn = total_variation(*(sampled_logits(self._sampling, each) for each in logits)).double()
+        drawn = total_variation(*(sampled_logits(self._sampling, each) for each in (base, tuned))).double()
         return LaneScores(lane, first, positions, to_base, to_tuned, parted, drawn)
 
 

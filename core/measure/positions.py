@@ -66,16 +66,19 @@ def score_positions(
         )
     step = unembed.positions_at_once(_BYTES_PER_ENTRY)
     chunks = [
-        _score_chunk(
-            unembed(hidden_base[a : a + step]), unembed(hidden_tuned[a : a + step]), ids[a : a + step], end_ids
+        score_log_probs(
+            log_softmax(unembed(hidden_base[a : a + step])),
+            log_softmax(unembed(hidden_tuned[a : a + step])),
+            ids[a : a + step],
+            end_ids,
         )
         for a in range(0, len(ids), step)
     ]
     return concatenate(chunks)
 
 
-def _score_chunk(base: Tensor, tuned: Tensor, ids: Tensor, end_ids: tuple[int, ...]) -> PositionScores:
-    log_b, log_t = log_softmax(base), log_softmax(tuned)
+def score_log_probs(log_b: Tensor, log_t: Tensor, ids: Tensor, end_ids: tuple[int, ...]) -> PositionScores:
+    """The same from log-probabilities of base and tuned, (n, d_vocab) float64; few positions at a time."""
     own = ids.unsqueeze(-1)
     logp_b, logp_t = log_b.gather(-1, own).squeeze(-1), log_t.gather(-1, own).squeeze(-1)
     js = js_from_log(log_t, log_b)
@@ -91,14 +94,14 @@ def _score_chunk(base: Tensor, tuned: Tensor, ids: Tensor, end_ids: tuple[int, .
         "logp_base": logp_b,
         "logp_tuned": logp_t,
         "delta_logp": logp_t - logp_b,
-        "rank_base": rank_of(base, ids).double(),
-        "rank_tuned": rank_of(tuned, ids).double(),
+        "rank_base": rank_of(log_b, ids).double(),
+        "rank_tuned": rank_of(log_t, ids).double(),
         "end_base": p_b[:, list(end_ids)].sum(dim=-1),
         "end_tuned": p_t[:, list(end_ids)].sum(dim=-1),
     }
-    n_top = min(TOP, base.shape[-1])
-    top_ids = {"base": base.topk(n_top).indices, "tuned": tuned.topk(n_top).indices}
-    top_logp = {"base": log_b.gather(-1, top_ids["base"]), "tuned": log_t.gather(-1, top_ids["tuned"])}
+    n_top = min(TOP, log_b.shape[-1])
+    top = {"base": log_b.topk(n_top), "tuned": log_t.topk(n_top)}
+    top_ids, top_logp = ({name: found[part] for name, found in top.items()} for part in (1, 0))  # indices, values
     return PositionScores(
         {name: value.cpu() for name, value in values.items()},
         {name: value.cpu() for name, value in top_ids.items()},

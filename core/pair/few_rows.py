@@ -1,6 +1,6 @@
 """A linear layer over a handful of rows, as a decoding step has them.
 
-On a CPU in float32, libraries take two to four times as long for x·Wᵀ with 2 to 16 rows as for W·xᵀ, the same sum
+On a CPU in float32, libraries take two to four times as long for x·Wᵀ with 2 to 32 rows as for W·xᵀ, the same sum
 with the large matrix in front; how long either takes is measured in `benchmarks/`. Knows matrices only.
 """
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_FEW = range(2, 17)
+_FEW = range(2, 33)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

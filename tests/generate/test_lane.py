@@ -87,7 +87,7 @@ def test_the_tokens_a_fork_begins_with_are_scored_too(pair: Pair) -> None:
     decoding = ScoredDecoding(pair, PROMPT, [grafted(pair, [1])], Sampling(), 90, begun)
     scores = [found for update in decoding for found in update.scores]
     tokens = decoding.seat.tokens[0]
-    assert [found.first for found in scores][:3] == [0, 64, 81]
+    assert [found.first for found in scores][:3] == [0, 32, 64]
     kl = torch.cat([found.positions.values["kl_tuned_base"] for found in scores])
     with torch.no_grad():
         rows = Gates.stack([pair.base_gates(), pair.tuned_gates()])
