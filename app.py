@@ -6,7 +6,7 @@ from core.errors import GraftError
 from core.present.live import start
 from pages._shared.asking import conversation, draw_question, read_link, settings_of
 from pages._shared.frame import footer, open_page, open_worker, show_error
-from pages._shared.history import draw_history, made_of, remember
+from pages._shared.history import draw_history, latest_report, made_of
 from pages._shared.lanes_panel import draw_live, draw_report
 from pages._shared.mixer import current_hybrids, draw_mixer
 from pages._shared.pair_card import draw_pair_card, draw_warnings
@@ -17,9 +17,7 @@ open_page("Ask")
 worker = open_worker(meanwhile=draw_recorded_result)
 read_link(worker.pair.n_layers)
 simple, run = st.session_state["simple"], st.session_state.get("run")
-earlier = run.report() if run is not None and not run.running else None
-if earlier is not None:
-    remember(earlier)
+earlier = latest_report(run)
 with st.container(horizontal=True, vertical_alignment="center"):
     draw_pair_card(worker)
     chosen, other = (None, None) if simple else draw_history()
@@ -39,12 +37,12 @@ if pressed and hybrids is not None:
     except GraftError as error:
         show_error(error)
 
-if chosen is not None:
+if chosen is not None and chosen is not latest_report(run):
     report = chosen
     draw_report(chosen, simple, key="chosen")
 elif run is not None:
     draw_live(run, simple)
-    report = None if run.running else run.report()
+    report = latest_report(run)
 else:
     report = draw_recorded(simple)
 if other is not None:

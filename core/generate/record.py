@@ -126,9 +126,9 @@ class LaneRecord:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed from the first token on; None below two tokens."""
-        seconds = self._last_at - self._first_at
-        return (len(self.ids) - 1) / seconds if len(self.ids) > 1 and seconds > 0 else None
+        """Speed from the first token on; None below two tokens. What it was begun with does not count."""
+        seconds, written = self._last_at - self._first_at, len(self.ids) - self.n_begun
+        return (written - 1) / seconds if written > 1 and seconds > 0 else None
 
     def tokens(self, prompts: PromptBuilder, prompt: Prompt) -> tuple[TokenScore, ...]:
         """Every token written so far with its part; the last few may not have their scores yet.

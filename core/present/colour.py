@@ -24,6 +24,7 @@ SPEAKERS: dict[str, Themed] = {
 SPEAKER_WORDS = {"base": "Base", "hybrid": "Hybrid", "tuned": "Fine-tuned"}
 # Several hybrids share a colour; their mark tells them apart.
 MARKS = {"hybrid-2": "◆", "hybrid-3": "▲"}
+FORK_MARK = "↳"
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ DIVERGING: dict[str, tuple[str, ...]] = {
 
 
 def speaker_of(lane: str) -> str:
-    """Who speaks in a lane: `hybrid-2` is a hybrid."""
+    """Who speaks in a lane: `hybrid-2` is a hybrid, `base-fork-1` a fork that base writes."""
     return lane.partition("-")[0]
 
 
 def mark_of(lane: str) -> str:
     """The mark before a lane's title."""
-    return MARKS.get(lane, "●")
+    return FORK_MARK if "-fork-" in lane else MARKS.get(lane, "●")
 
 
 def stops(metric: Metric, theme: str) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from core.errors import ArgumentError
 from core.measure.tokens import Choice, TokenScore
 from core.pair.prompts import PromptBuilder
+from core.present.hybrids import Hybrid, lane_word
+from core.present.strip import display_texts
 
 MAX_FORKS = 4
 
@@ -37,6 +39,50 @@ class Fork:
 def fork_lane(number: int) -> str:
     """The lane of a run's fork, from 1."""
     return f"fork-{number}"
+
+
+def coloured_lane(lane: str, fork: Fork | None) -> str:
+    """A lane's name as colours and marks go by it: `base-fork-1` is a fork that base writes."""
+    return lane if fork is None else f"{fork.model}-{lane}"
+
+
+def fork_title(lane: str, fork: Fork, tokens: Sequence[TokenScore], hybrids: Sequence[Hybrid]) -> str:
+    """The fork's name with where it leaves which answer, with what, and who writes on.
+
+    Args:
+        lane: `fork-1` and so on.
+        fork: how it was begun.
+        tokens: of its own answer.
+        hybrids: of the run.
+    """
+    put_in = "".join(_texts(tokens)[fork.at : fork.at + len(fork.ids)])
+    parent, model = lane_word(fork.parent, hybrids), lane_word(fork.model, hybrids)
+    start = f"from token {fork.at} with {quoted(put_in)}"
+    own = fork.model == fork.parent
+    whole = f"{model} {start}" if own else f"{parent}'s answer {start}, {model} writes on"
+    return f"{lane_word(lane, hybrids)}: {whole}"
+
+
+def fork_words(fork: Fork, hybrids: Sequence[Hybrid]) -> str:
+    """How far a fork is its parent's answer."""
+    parent = lane_word(fork.parent, hybrids)
+    if fork.at == 0:
+        return f"Leaves {parent}'s answer at its first token."
+    return f"{fork.at} {'token' if fork.at == 1 else 'tokens'} as in {parent}'s answer."
+
+
+def quoted(text: str) -> str:
+    """A piece of text between quotes, line breaks and tabs made visible."""
+    return f"“{text.replace(chr(10), '↵').replace(chr(9), '⇥')}”"
+
+
+def token_text(tokens: Sequence[TokenScore], index: int) -> str:
+    """What a token of an answer shows: quoted, or that the answer ends there."""
+    return "its end" if tokens[index].part == "end" else quoted(_texts(tokens)[index])
+
+
+def _texts(tokens: Sequence[TokenScore]) -> list[str]:
+    return display_texts([bytes.fromhex(token.bytes) for token in tokens])
 
 
 def checked_fork(fork: Fork, answer: Sequence[int], lanes: Sequence[str], end_ids: Sequence[int]) -> Fork:

@@ -13,13 +13,40 @@ from core.errors import ArgumentError, GraftError
 from core.generate.lane import Kind, Lane, amplified_lane, check_alpha, patched_lane
 from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, hybrid_gates, parse_layers
 from core.pair.pair import Pair
-from core.pair.patches import SITES
+from core.pair.patches import SITES, check_site
 from core.present.colour import SPEAKER_WORDS
 
 MAX_HYBRIDS = 3
 MAX_NAME = 24
+SITE_WORDS = dict(
+    zip(
+        SITES,
+        (
+            "residual before a layer",
+            "residual after attention",
+            "residual after a layer",
+            "what attention adds",
+            "what the MLP adds",
+        ),
+        strict=True,
+    )
+)
+_SITE_AT = dict(
+    zip(
+        SITES,
+        (
+            "residual before",
+            "residual after attention of",
+            "residual after",
+            "what attention adds in",
+            "what the MLP adds in",
+        ),
+        strict=True,
+    )
+)
 _RESERVED = ":;/"
 _ALPHA = "alpha="
+_FORK = "fork-"
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,19 @@ class Hybrid:
             raise ArgumentError(f"{self.name} is made of more than weights.", "Choose a hybrid of grafted layers.")
         return hybrid_gates(n_layers, self.layers, self.part, self.strength, self.direction)
 
+    def check(self, n_layers: int) -> None:
+        """Refuses what a model of so many layers cannot be made into.
+
+        Raises:
+            ArgumentError: a layer, site or setting does not exist or is out of range; a patch names no layer.
+        """
+        if self.kind == "graft":
+            self.gates(n_layers)
+        elif self.alpha is not None:
+            check_alpha(self.alpha)
+        elif check_site(self.site) and not parse_layers(self.layers, n_layers):
+            raise ArgumentError(f"{self.name} patches no layer.", "Choose at least one.")
+
     def normal(self, n_layers: int) -> "Hybrid":
         """The same hybrid with its layers in their shortest form.
 
@@ -89,13 +129,13 @@ class Hybrid:
         """As one line; `hybrid_from` reads it back."""
         words = [self.layers]
         if self.alpha is not None:
-            return f"{self.name}: all / {_ALPHA}{self.alpha:g}"
+            return f"{self.name}: all / {_ALPHA}{_plain(self.alpha)}"
         if self.site:
             words.append(self.site)
         if self.part != "both":
             words.append(self.part)
         if self.strength != 1:
-            words.append(str(self.strength).removesuffix(".0"))
+            words.append(_plain(self.strength))
         if self.direction != DIRECTIONS[0]:
             words.append(self.direction)
         return f"{self.name}: {' / '.join(words)}"
@@ -103,14 +143,20 @@ class Hybrid:
     def described(self) -> str:
         """What it is made of, for a title."""
         if self.alpha is not None:
-            return f"fine-tuned + {self.alpha:g} × (fine-tuned − base), in logits"
+            sign = "−" if self.alpha < 0 else "+"
+            return f"fine-tuned {sign} {abs(self.alpha):g} × (fine-tuned − base), in logits"
         if self.site:
             donor, recipient = ("fine-tuned", "base") if self.direction == DIRECTIONS[0] else ("base", "fine-tuned")
-            return f"{self.site} of {donor} patched into {recipient}, layers {self.layers}"
+            return f"{_SITE_AT[self.site]} layers {self.layers}, patched from {donor} into {recipient}"
         part = "" if self.part == "both" else f", {self.part} only"
         strength = "" if self.strength == 1 else f", strength {self.strength:g}"
         donor = "fine-tuned" if self.direction == DIRECTIONS[0] else "base"
         return f"{donor} layers {self.layers}{part}{strength}"
+
+
+def _plain(value: float) -> str:
+    """A number as it is read back, whole ones without a point."""
+    return str(value).removesuffix(".0")
 
 
 def checked_name(name: str) -> str:
@@ -197,12 +243,14 @@ def lane_names(hybrids: Sequence[Hybrid]) -> tuple[str, ...]:
 
 
 def lane_word(lane: str, hybrids: Sequence[Hybrid]) -> str:
-    """What a lane is called: Base, Fine-tuned, or the hybrid's own name."""
+    """What a lane is called: Base, Fine-tuned, the hybrid's own name, or a fork's number."""
     own = dict(zip(lane_names(hybrids), hybrids, strict=True))
+    if lane.startswith(_FORK):
+        return f"Fork {lane.removeprefix(_FORK)}"
     return own[lane].name if lane in own else SPEAKER_WORDS[lane]
 
 
 def lane_title(lane: str, hybrids: Sequence[Hybrid]) -> str:
     """The lane's name, with what makes a hybrid one."""
     own = dict(zip(lane_names(hybrids), hybrids, strict=True))
-    return f"{own[lane].name} ({own[lane].described()})" if lane in own else SPEAKER_WORDS[lane]
+    return f"{own[lane].name} ({own[lane].described()})" if lane in own else lane_word(lane, hybrids)

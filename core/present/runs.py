@@ -4,6 +4,7 @@ Downloaded, uploaded again and replayed without a model. Knows reports; runs not
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,7 @@ def run_from_json(text: str | bytes) -> RunReport:
         forked = [lane.answer.name for lane in lanes if lane.fork is not None]
         if [lane.answer.name for lane in lanes] != [*expected, *(fork_lane(k + 1) for k in range(len(forked)))]:
             raise DataError(f"The file's lanes are not {', '.join(expected)}.", "Upload a run.")
+        _check_forks(lanes)
         if not fields["messages"]:
             raise DataError("The file holds no question.", "Upload a run.")
         return RunReport(
@@ -111,6 +113,20 @@ def run_from_json(text: str | bytes) -> RunReport:
         )
     except (ArgumentError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"The file is not a Graft run: {type(error).__name__} {error}.", "Upload a run.") from error
+
+
+def _check_forks(lanes: Sequence[LaneRun]) -> None:
+    """Refuses forks that leave no answer of the file, or do not begin as they say."""
+    models = {lane.answer.name for lane in lanes if lane.fork is None}
+    written: dict[str, tuple[int, ...]] = {}
+    for lane in lanes:
+        fork, answer = lane.fork, lane.answer
+        if fork is not None:
+            parent = written.get(fork.parent, ())
+            begun = fork.begun(parent) if fork.ids and 0 <= fork.at < len(parent) else None
+            if fork.model not in models or begun is None or answer.ids[: len(begun)] != begun:
+                raise DataError(f"The file's {answer.name} does not continue one of its answers.", "Upload a run.")
+        written[answer.name] = answer.ids
 
 
 def _settings(fields: dict[str, Any]) -> RunSettings:

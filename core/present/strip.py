@@ -14,6 +14,8 @@ from core.measure.units import Unit
 from core.present.colour import SPEAKERS, TERM_LINES, mark_of, speaker_of, stops
 
 HOVER_CHOICES = 5
+PARTED = "From here on the answer differs from the base model's"
+PUT_IN = "Put in here; written on from here"
 
 
 def display_texts(pieces: Sequence[bytes]) -> list[str]:
@@ -80,19 +82,24 @@ def strip(
     running: bool = False,
     note: str = "",
     with_details: bool = True,
+    shared: str | None = None,
+    picked: int | None = None,
 ) -> dict[str, Any]:
     """One lane for the token-strip component.
 
     Args:
-        lane: `base`, `tuned`, a hybrid's lane, or `reference` for a text no model wrote; decides colour and mark.
+        lane: `base`, `tuned`, a hybrid's lane, a fork's as `coloured_lane` gives it, or `reference` for a text no
+            model wrote; decides colour and mark.
         title: the name shown.
         tokens: the answer's tokens.
         noise: values of the metric below this are no difference.
         metric_name: which number colours the tokens.
-        parted: index of the first token at which this answer differs from base's.
+        parted: index of the first token at which this answer differs from base's; of a fork, of what was put in.
         running: whether more will come.
         note: one line under the text.
         with_details: whether first choices and numbers come along for hovering.
+        shared: of a fork, how far it is its parent's answer; other lanes are held against base's.
+        picked: index of the token that is asked about.
     """
     texts = display_texts([bytes.fromhex(token.bytes) for token in tokens])
     rows = [[text, _short(getattr(token, metric_name)), token.part] for text, token in zip(texts, tokens, strict=True)]
@@ -105,8 +112,10 @@ def strip(
         note,
         details=[_details(token) for token in tokens] if with_details else [],
         parted=parted,
-        shared="" if lane in ("base", "reference") else shared_words(len(tokens), parted, running),
+        shared=_shared(lane, len(tokens), parted, running) if shared is None else shared,
+        parted_words=PARTED if shared is None else PUT_IN,
         running=running,
+        picked=picked,
     )
 
 
@@ -159,6 +168,8 @@ def _lane(
         "details": [],
         "parted": None,
         "shared": "",
+        "parted_words": PARTED,
+        "picked": None,
         "running": False,
         "categories": {},
         "spaces": False,
@@ -168,6 +179,10 @@ def _lane(
 
 def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
+
+
+def _shared(lane: str, n_tokens: int, parted: int | None, running: bool) -> str:
+    return "" if lane in ("base", "reference") else shared_words(n_tokens, parted, running)
 
 
 def shared_words(n_tokens: int, parted: int | None, running: bool) -> str:

@@ -31,7 +31,7 @@ def read_link(n_layers: int) -> None:
     except GraftError as error:
         show_error(error)
         return
-    for name in ("temperature", "top_p", "seed", "max_new_tokens", "raw"):
+    for name in ("temperature", "top_p", "seed", "max_new_tokens", "raw", "coupled"):
         if name in st.query_params:
             st.session_state[name] = getattr(settings, name)
     if "hybrids" in st.query_params:
@@ -91,6 +91,12 @@ def _draw_options(earlier: RunReport | None) -> None:
     st.slider("Temperature", 0.0, 2.0, step=0.1, key="temperature", help="0 always takes the likeliest token.")
     st.slider("top-p", 0.05, 1.0, step=0.05, key="top_p")
     st.number_input("Seed", 0, 2**31 - 1, key="seed")
+    if st.session_state["temperature"] > 0:
+        st.toggle(
+            "Shared noise",
+            key="coupled",
+            help="The lanes share their random numbers, so they choose differently only where their distributions do.",
+        )
 
 
 def _follow_up(lane: str, earlier: RunReport) -> str:
@@ -109,6 +115,7 @@ def settings_of(hybrids: tuple[Hybrid, ...]) -> RunSettings:
         seed=state["seed"],
         max_new_tokens=state["max_new_tokens"],
         reference=state["reference"].strip() or None,
+        coupled=state["coupled"] and state["temperature"] > 0,
     )
 
 

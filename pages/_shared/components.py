@@ -61,9 +61,19 @@ def word_sides(sides: Sequence[tuple[str, str, Sequence[Stretch]]], key: str) ->
     _word_diff(key=key, data={"sides": data})
 
 
-def token_lanes(lanes: Sequence[dict[str, Any]], key: str) -> tuple[int, int] | None:
-    """Lanes of tokens, side by side where there is room; returns lane and index of a token just clicked."""
-    picked = _token_strip(key=key, data={"lanes": list(lanes)}, on_picked_change=_nothing).picked
+def token_lanes(
+    lanes: Sequence[dict[str, Any]], key: str, on_picked: Callable[[], None] = _nothing, panel: str = ""
+) -> tuple[int, int] | None:
+    """Lanes of tokens, side by side where there is room; returns lane and index of a token just clicked.
+
+    Args:
+        lanes: as `strip` makes them.
+        key: of the component; `st.session_state[key]["picked"]` holds the click while `on_picked` runs.
+        on_picked: called at a click, before the page is drawn anew.
+        panel: key of the container a click opens, to be brought into view; none if empty.
+    """
+    data = {"lanes": list(lanes), "panel": panel}
+    picked = _token_strip(key=key, data=data, on_picked_change=on_picked).picked
     return (picked[0], picked[1]) if picked else None
 
 

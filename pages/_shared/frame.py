@@ -21,6 +21,7 @@ KEPT: dict[str, object] = {
     "simple": False, "question": "", "part": "both", "strength": 1.0, "direction": "tuned-into-base", "system": "",
     "raw": False, "max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 0, "layers": None, "preset": None,
     "reference": "", "hybrid_at": 0, "hybrid_name": "", "sets_text": "", "save_as": "",
+    "kind": "graft", "site": "mlp_out", "alpha": 0.5, "coupled": False,
 }  # fmt: skip
 DISCLAIMER = "Research tool, not medical advice. Do not enter personal data."
 

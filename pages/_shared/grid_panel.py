@@ -18,6 +18,7 @@ from core.intervene.patch import SITES, WHOLE_RESIDUAL
 from core.measure.ranks import rank_correlation
 from core.pair.pair import Pair
 from core.present.charts import Rows, clear
+from core.present.hybrids import SITE_WORDS
 from core.present.provenance import Source, source_of
 from core.present.set_charts import cell_rows, grid_chart, grid_end, grid_scale
 from core.present.texts import two_digits
@@ -27,19 +28,7 @@ from pages._shared.live_mixer import NO_DIFFERENCE
 from pages._shared.tasks import compute
 from pages._shared.texts import DIRECTION_WORDS, choose_direction
 
-_SITES = dict(
-    zip(
-        SITES,
-        (
-            "residual before a layer (resid_pre)",
-            "residual after attention (resid_mid)",
-            "residual after a layer (resid_post)",
-            "what attention adds (attn_out)",
-            "what the MLP adds (mlp_out)",
-        ),
-        strict=True,
-    )
-)
+_SITES = {site: f"{SITE_WORDS[site]} ({site})" for site in SITES}
 WHOLE = "the whole part of the text chosen above"
 WHY_CURVE = (
     "Copying the whole residual stream at all positions is exactly the same as grafting every layer up to there; it "

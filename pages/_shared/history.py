@@ -10,6 +10,7 @@ from functools import partial
 import streamlit as st
 
 from core.errors import GraftError
+from core.present.live import LiveRun
 from core.present.report import to_json
 from core.present.runs import RunReport, run_from_json
 from core.present.tables import run_rows
@@ -25,6 +26,28 @@ def remember(report: RunReport) -> None:
     if not any(known is report for known in runs):
         runs.append(report)
         del runs[:-KEEP]
+
+
+def latest_report(run: LiveRun | None) -> RunReport | None:
+    """What is known of the live run: it with its finished forks, once; None until it has been written.
+
+    A run that was forked takes its own place in the history.
+    """
+    if run is None:
+        return None
+    known: tuple[LiveRun, RunReport] | None = st.session_state.get("reported")
+    before = known[1] if known is not None and known[0] is run else None
+    if run.running:
+        return before
+    report = run.report()
+    runs: list[RunReport] = st.session_state.setdefault("history", [])
+    place = next((k for k, other in enumerate(runs) if other is before), None)
+    if place is None:
+        remember(report)
+    else:
+        runs[place] = report
+    st.session_state["reported"] = (run, report)
+    return report
 
 
 def show_latest() -> None:

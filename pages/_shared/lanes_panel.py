@@ -3,17 +3,22 @@
 Knows how lanes are laid out; gets them from a live run or a report.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import streamlit as st
 
 from core.measure.answers import first_divergence
 from core.measure.noise import noise_of
-from core.present.colour import speaker_of
-from core.present.hybrids import lane_title
+from core.measure.tokens import TokenScore
+from core.present.forks import Fork, coloured_lane, fork_title, fork_words
+from core.present.hybrids import Hybrid, lane_title
 from core.present.live import LiveRun
 from core.present.runs import RunReport
 from core.present.strip import strip
 from core.present.texts import two_digits
 from pages._shared.components import token_lanes
+from pages._shared.fork_panel import draw_picked, pickable_lanes, picked
 from pages._shared.frame import show_error
 
 # Seconds between two looks at a run, by how many tokens its longest lane has: each look sends them all.
@@ -45,52 +50,89 @@ def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
     for request in run.requests:
         if request.error is not None:
             show_error(request.error)
-    prompts = run.worker.pair.prompts
     noise = noise_of(run.worker.pair).js_distance
-    lanes = [
-        strip(
-            name,
-            lane_title(name, run.settings.hybrids),
-            record.tokens(prompts, run.prompt),
-            noise,
-            parted=None if name == "base" else run.parted(name),
-            running=record.finished is None,
-            note=_note(record.finished, record.tokens_per_second, len(record.ids)),
-            with_details=not polling,
-        )
+    prompts = run.worker.pair.prompts
+    shown = {
+        name: _Shown(record.tokens(prompts, run.prompt), record.finished, record.tokens_per_second, run.forks.get(name))
         for name, record in run.records.items()
-        if _shown(name, simple)
-    ]
-    token_lanes(lanes, key="lanes")
+        if _wanted(name, simple)
+    }
+    parted = {name: None if name == "base" else run.parted(name) for name in shown}
+    _draw_lanes("lanes", run, shown, parted, run.settings.hybrids, noise, simple, with_details=not polling)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One answer as far as it has come."""
+
+    tokens: tuple[TokenScore, ...]
+    finished: str | None
+    speed: float | None
+    fork: Fork | None
+
+
+def _draw_lanes(
+    key: str,
+    source: LiveRun | RunReport,
+    shown: Mapping[str, _Shown],
+    parted: Mapping[str, int | None],
+    hybrids: Sequence[Hybrid],
+    noise: float,
+    simple: bool,
+    with_details: bool = True,
+) -> None:
+    """The answers, forks under the others, and under them the token that was clicked."""
+    asked = None if simple else picked(key, source)
+    for forked in (False, True):
+        names = [name for name, one in shown.items() if (one.fork is not None) == forked]
+        strips = [
+            strip(
+                coloured_lane(name, one.fork),
+                fork_title(name, one.fork, one.tokens, hybrids) if one.fork else lane_title(name, hybrids),
+                one.tokens,
+                noise,
+                parted=parted[name],
+                running=one.finished is None,
+                note=_note(one.finished, one.speed, len(one.tokens)),
+                with_details=with_details,
+                shared=fork_words(one.fork, hybrids) if one.fork else None,
+                picked=asked[1] if asked is not None and asked[0] == name else None,
+            )
+            for name, one in ((name, shown[name]) for name in names)
+        ]
+        if not names:
+            continue
+        if simple:
+            token_lanes(strips, key=key)
+        else:
+            pickable_lanes(strips, names, f"{key}-forks" if forked else key, key, source)
+    if not simple:
+        draw_picked(key, source, {name: one.tokens for name, one in shown.items()}, hybrids)
 
 
 def _stage(run: LiveRun) -> str:
-    if run.request is None or run.request.ended:
+    first = next((request for request in run.requests if not request.ended), None)
+    if first is None or first is run.scoring:
         return "Scoring the reference answer …"
-    place = run.worker.place(run.request)
+    place = run.worker.place(first)
     return f"Waiting: {place} before you." if place else "Writing …"
 
 
-def _shown(lane: str, simple: bool) -> bool:
-    return not (simple and speaker_of(lane) == "hybrid")
+def _wanted(lane: str, simple: bool) -> bool:
+    return not simple or lane in ("base", "tuned")
 
 
 def draw_report(report: RunReport, simple: bool, key: str) -> None:
     """Draws a finished run from its report alone."""
     base = next(lane.answer for lane in report.lanes if lane.answer.name == "base")
-    lanes = [
-        strip(
-            lane.answer.name,
-            lane_title(lane.answer.name, report.settings.hybrids),
-            lane.tokens,
-            report.noise,
-            parted=None if lane.answer is base else first_divergence(base.ids, lane.answer.ids),
-            note=_note(lane.answer.finished, lane.answer.tokens_per_second, len(lane.answer.ids)),
-        )
-        for lane in report.lanes
-        if _shown(lane.answer.name, simple)
-    ]
-    token_lanes(lanes, key=key)
+    shown, parted = {}, {}
+    for lane in report.lanes:
+        answer = lane.answer
+        if _wanted(answer.name, simple):
+            shown[answer.name] = _Shown(lane.tokens, answer.finished, answer.tokens_per_second, lane.fork)
+            same = None if answer is base else first_divergence(base.ids, answer.ids)
+            parted[answer.name] = lane.fork.at if lane.fork else same
+    _draw_lanes(key, report, shown, parted, report.settings.hybrids, report.noise, simple)
 
 
 def _note(finished: str | None, speed: float | None, n_tokens: int) -> str:

@@ -21,6 +21,7 @@ from core.present.hybrids import Hybrid, lane_names
 from core.present.strip import display_texts, unit_strip
 from core.present.texts import two_digits
 from pages._shared.components import token_lanes
+from pages._shared.frame import escaped
 from pages._shared.layer_text import LayerText
 from pages._shared.legend import draw_legend
 from pages._shared.mixer import draw_mixer
@@ -39,6 +40,10 @@ def draw_live_mixer(worker: Worker, page: str, chosen: LayerText) -> None:
         st.page_link("app.py", label="Read what they write", icon=":material/arrow_forward:", width="content")
     marks = [mark_of(lane) for lane in lane_names(hybrids)]
     for number, (mark, hybrid) in enumerate(zip(marks, hybrids, strict=True)):
+        if hybrid.kind != "graft":
+            st.markdown(f"**{mark} {escaped(hybrid.name)}**: {escaped(hybrid.described())}")
+            st.caption("Only grafted layers can be measured here; what this hybrid writes stands on the Ask page.")
+            continue
         identity = (chosen.ids, chosen.predicted, hybrid.direction)
         prepare = partial(_prepare, chosen, hybrid.direction)
         mixer = compute(worker, f"mixer {hybrid.direction}", page, identity, prepare, "Running both models")

@@ -1,24 +1,32 @@
-"""The layer mixer: which layers of each hybrid come from the fine-tuned model.
+"""The layer mixer: what each hybrid is made of.
 
 Session state keeps the hybrids; the controls show the one being edited and write back at every change. Knows
 widgets; gates are made in core.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
 
 from core.errors import ArgumentError, GraftError
+from core.generate.lane import LEAST_ALPHA, MOST_ALPHA
 from core.pair.gates import format_layers, parse_layers, thirds
+from core.pair.patches import WHOLE_RESIDUAL
 from core.present.colour import mark_of
-from core.present.hybrids import MAX_HYBRIDS, Hybrid, checked_name, lane_names
+from core.present.hybrids import MAX_HYBRIDS, SITE_WORDS, Hybrid, checked_name, lane_names
 from pages._shared.components import layer_row
 from pages._shared.frame import show_error
 from pages._shared.saved import draw_saved
 from pages._shared.texts import DIRECTION_WORDS
 
-_PARTS = {"both": "attention and MLP", "attn": "attention only", "mlp": "MLP only"}
-_FIELDS = ("layers", "part", "strength", "direction")
+_PARTS = {"both": "both", "attn": "attention", "mlp": "MLP"}
+_KINDS = {"graft": "grafted layers", "patch": "patched activations", "amplify": "amplified difference"}
+_WHOLE = (
+    "Of a whole residual only the highest layer matters: the same as grafting everything up to it. What attention or "
+    "the MLP adds is patched layer by layer."
+)
+_FIELDS = ("layers", "part", "strength", "direction", "kind")
 
 
 def use_hybrids(hybrids: tuple[Hybrid, ...]) -> None:
@@ -52,6 +60,10 @@ def _edit(number: int) -> None:
     hybrid = st.session_state["hybrids"][number]
     for field in _FIELDS:
         st.session_state[field] = getattr(hybrid, field)
+    if hybrid.site:
+        st.session_state["site"] = hybrid.site
+    if hybrid.alpha is not None:
+        st.session_state["alpha"] = hybrid.alpha
     st.session_state["hybrid_name"] = hybrid.name
     st.session_state["preset"] = _preset_of(hybrid.layers)
     st.session_state["hybrid_at"] = st.session_state["editing"] = number
@@ -61,7 +73,13 @@ def _store() -> None:
     """Writes the controls into the hybrid they show."""
     state = st.session_state
     name = state["hybrids"][state["editing"]].name
-    state["hybrids"][state["editing"]] = Hybrid(name, **{field: state[field] for field in _FIELDS})
+    if state["kind"] == "amplify":
+        made = Hybrid(name, "all", alpha=round(state["alpha"], 2))
+    elif state["kind"] == "patch":
+        made = Hybrid(name, state["layers"], direction=state["direction"], site=state["site"])
+    else:
+        made = Hybrid(name, state["layers"], state["part"], state["strength"], state["direction"])
+    state["hybrids"][state["editing"]] = made
 
 
 def _from_row() -> None:
@@ -136,22 +154,21 @@ def draw_mixer(n_layers: int) -> tuple[Hybrid, ...] | None:
         _draw_choice(hybrids)
     models = ("fine-tuned", "base")
     donor, host = models if st.session_state["direction"] == "tuned-into-base" else models[::-1]
-    _draw_controls(donor, host)
+    kind = st.session_state["kind"]
+    _draw_controls(kind, donor, host)
     try:
         layers = parse_layers(st.session_state["layers"], n_layers)
-        layer_row(n_layers, layers, (donor, host), key="layer_row", on_change=_from_row)
+        if kind != "amplify":
+            layer_row(n_layers, layers, (donor, host), key="layer_row", on_change=_from_row)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(
-                f"{len(layers)} of {n_layers} layers · layer 0 reads the words, layer {n_layers - 1} is nearest the "
-                "output",
-                width="content",
-            )
-            st.space("stretch")
+            st.caption(_words(kind, donor, host, layers), width="stretch")
             if len(hybrids) < MAX_HYBRIDS:
                 st.button("Add a hybrid", on_click=_add, type="tertiary", help="Up to three, beside each other.")
             draw_saved(hybrids[st.session_state["editing"]], _use_saved)
+        if kind == "patch" and st.session_state["site"] in WHOLE_RESIDUAL:
+            st.caption(_WHOLE)
         for hybrid in hybrids:
-            hybrid.gates(n_layers)
+            hybrid.check(n_layers)
         return tuple(hybrid.normal(n_layers) for hybrid in hybrids)
     except GraftError as error:
         show_error(error)
@@ -173,28 +190,35 @@ def _draw_choice(hybrids: tuple[Hybrid, ...]) -> None:
         st.button("Remove", on_click=_remove, help="Takes this hybrid away.")
 
 
-def _draw_controls(donor: str, host: str) -> None:
+def _draw_controls(kind: str, donor: str, host: str) -> None:
+    """The controls that apply to this kind of hybrid."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            f"Layers taken from the {donor} model",
-            ["none", "lower", "middle", "upper", "all"],
-            key="preset",
-            on_change=_from_preset,
-            help=f"These layers of the hybrid are the {donor} model's (grafted); all others are the {host} model's.",
-            width="content",
-        )
-        st.text_input("as text", key="layers", on_change=_from_text, help="For example 20-29 or 3,7,20-22.", width=130)
-        st.selectbox("part", list(_PARTS), format_func=_PARTS.__getitem__, key="part", on_change=_store, width=180)
-        st.slider(
-            "strength",
-            0.0,
-            4.0,
-            step=0.1,
-            key="strength",
+        st.selectbox(
+            "made of",
+            list(_KINDS),
+            format_func=_KINDS.__getitem__,
+            key="kind",
             on_change=_store,
-            help=f"0 is {host}, 1 is {donor}; above 1 amplifies, from base to fine-tuned only.",
-            width=150,
+            help="Grafted layers mix the two models' weights, patched activations what they compute, an amplified "
+            "difference what they predict.",
+            width=190,
         )
+        if kind == "amplify":
+            _draw_alpha()
+            return
+        _draw_layers(kind, donor, host)
+        if kind == "patch":
+            st.selectbox(
+                "what is patched",
+                list(SITE_WORDS),
+                format_func=SITE_WORDS.__getitem__,
+                key="site",
+                on_change=_store,
+                help=", ".join(f"{words}: {site}" for site, words in SITE_WORDS.items()),
+                width=230,
+            )
+        else:
+            _draw_gates(donor, host)
         st.selectbox(
             "direction",
             list(DIRECTION_WORDS),
@@ -203,3 +227,71 @@ def _draw_controls(donor: str, host: str) -> None:
             on_change=_store,
             width=190,
         )
+
+
+def _draw_layers(kind: str, donor: str, host: str) -> None:
+    if kind == "patch":
+        label = f"Layers patched from the {donor} model"
+        words = f"Activations of these layers are the {donor} model's; everything else the {host} model computes."
+    else:
+        label = f"Layers taken from the {donor} model"
+        words = f"These layers of the hybrid are the {donor} model's (grafted); all others are the {host} model's."
+    st.segmented_control(
+        label,
+        ["none", "lower", "middle", "upper", "all"],
+        key="preset",
+        on_change=_from_preset,
+        help=words,
+        width="content",
+    )
+    st.text_input("as text", key="layers", on_change=_from_text, help="For example 20-29 or 3,7,20-22.", width=95)
+
+
+def _draw_gates(donor: str, host: str) -> None:
+    st.selectbox(
+        "part",
+        list(_PARTS),
+        format_func=_PARTS.__getitem__,
+        key="part",
+        on_change=_store,
+        help="Attention, MLP, or both of these layers.",
+        width=110,
+    )
+    st.slider(
+        "strength",
+        0.0,
+        4.0,
+        step=0.1,
+        key="strength",
+        on_change=_store,
+        help=f"0 is {host}, 1 is {donor}; above 1 amplifies in the weights, from base to fine-tuned only. To amplify "
+        "what the models predict instead, choose “amplified difference”.",
+        width=115,
+    )
+
+
+def _draw_alpha() -> None:
+    st.slider(
+        "α: how far from base to fine-tuned and beyond",
+        LEAST_ALPHA,
+        MOST_ALPHA,
+        step=0.1,
+        key="alpha",
+        on_change=_store,
+        help="Adds α times the difference of the two models' logits (fine-tuned − base) to the fine-tuned model's. "
+        "This is not a strength above 1, which amplifies in the weights of grafted layers.",
+        width=420,
+    )
+
+
+def _words(kind: str, donor: str, host: str, layers: Sequence[int]) -> str:
+    """One line on what is set."""
+    if kind == "amplify":
+        return (
+            "α −1 is base, 0 fine-tuned; above 0 goes beyond. Both models read along, and their predictions are mixed."
+        )
+    n_layers = st.session_state["n_layers"]
+    counted = f"{len(layers)} of {n_layers} layers"
+    if kind == "graft":
+        return f"{counted} · layer 0 reads the words, layer {n_layers - 1} is nearest the output"
+    return f"{counted} · the {donor} model reads along and lends its activations to the {host} model"

@@ -7,7 +7,9 @@ import math
 
 import streamlit as st
 
+from core.generate.record import LaneAnswer
 from core.pair.parts import MASKS
+from core.present.forks import coloured_lane
 from core.present.hybrids import lane_title, lane_word
 from core.present.runs import LaneRun, RunReport
 from core.present.strip import strip
@@ -15,6 +17,12 @@ from core.present.texts import two_digits
 from core.present.worddiff import word_diff
 from core.present.words import LIMITS, in_plain_words
 from pages._shared.components import token_lanes, word_sides
+
+_PARTING_WORDS = (
+    "Would part: share of tokens at which base and fine-tuned model would have chosen differently under the lanes' "
+    "shared noise. Beside it the mean total variation of the two, 0 to 1, at temperature 1 and before top-p: near-ties "
+    "can part lanes on tiny differences."
+)
 
 
 def draw_words(report: RunReport) -> None:
@@ -69,7 +77,9 @@ def draw_word_diff(report: RunReport) -> None:
     if chosen not in answers:
         return
     found = word_diff(answers["base"].text, answers[chosen].text)
-    sides = [("base", "Base", found.left), (chosen, lane_title(chosen, hybrids), found.right)]
+    forks = {lane.answer.name: lane.fork for lane in report.lanes}
+    right = coloured_lane(chosen, forks[chosen])
+    sides = [("base", "Base", found.left), (right, lane_title(chosen, hybrids), found.right)]
     word_sides(sides, key="word-diff")
     st.caption(
         f"{found.n_shared} words stand in both, in the same order, of {found.n_left} and {found.n_right}; what only "
@@ -85,6 +95,8 @@ def draw_numbers(report: RunReport) -> None:
         "KL in nats a token, over reasoning and answer without headings, on each lane's own text; ± is how much it "
         "changes when the text is run in one pass instead of token by token. Repetition: share of repeated 4-grams."
     )
+    if any(lane.answer.parting_rate is not None for lane in report.lanes):
+        st.caption(_PARTING_WORDS)
 
 
 def _with_noise(value: float | None, noise: float | None) -> str:
@@ -104,4 +116,11 @@ def _row(word: str, lane: LaneRun) -> dict[str, str]:
         "KL(lane‖tuned)": _with_noise(answer.kl_to_tuned, answer.kl_to_tuned_noise),
         "KL(tuned‖base) here": two_digits(sum(shown) / len(shown) if shown else None),
         "repetition": two_digits(answer.repetition),
-    }
+    } | _parting(answer)
+
+
+def _parting(answer: LaneAnswer) -> dict[str, str]:
+    """Where lanes shared their noise, how often base and fine-tuned would have parted, beside what bounds it."""
+    if answer.parting_rate is None:
+        return {}
+    return {"would part": two_digits(answer.parting_rate), "mean TV(base, tuned)": two_digits(answer.mean_tv)}

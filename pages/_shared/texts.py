@@ -11,6 +11,7 @@ import streamlit as st
 from core.errors import GraftError, PromptError
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
+from core.present.forks import coloured_lane
 from core.present.hybrids import Hybrid, lane_word
 from core.present.live import build_prompt
 from core.present.runs import RunReport, RunSettings
@@ -34,11 +35,12 @@ class Text:
 
     Attributes:
         label: whose it is.
-        lane: for its colour; `reference` for a text no model wrote.
+        lane: for its colour, as `coloured_lane` gives it; `reference` for a text no model wrote.
         question: as asked.
         prompt: the same as token ids.
         ids: the answer's tokens.
-        hybrid: the run's first hybrid, to be shown beside base and tuned; None for a pasted text.
+        hybrid: the run's first hybrid of grafted layers, to be shown beside base and tuned; None without one and for
+            a pasted text.
     """
 
     label: str
@@ -66,14 +68,18 @@ def texts_of(pair: Pair, report: RunReport) -> tuple[Text, ...]:
         raise PromptError("This run was made with another pair.", "Ask again with the pair that is loaded now.")
     question = report.messages[-1]["content"]
     hybrids: Sequence[Hybrid] = report.settings.hybrids
+    grafted = next((hybrid for hybrid in hybrids if hybrid.kind == "graft"), None)
+    # The last is offered first: the fine-tuned model's answer, and forks after all others.
+    forks = [lane for lane in reversed(report.lanes) if lane.fork is not None]
+    ordered = [*forks, *(lane for lane in report.lanes if lane.fork is None)]
+    answers = [(lane.answer, coloured_lane(lane.answer.name, lane.fork)) for lane in ordered if lane.answer.ids]
     found = [
-        Text(f"The answer of {lane_word(a.name, hybrids)}", a.name, question, prompt, a.ids, hybrids[0])
-        for a in (lane.answer for lane in report.lanes)
-        if a.ids
+        Text(f"The answer of {lane_word(answer.name, hybrids)}", coloured, question, prompt, answer.ids, grafted)
+        for answer, coloured in answers
     ]
     if report.reference is not None:
         ids = tuple(token.id for token in report.reference.tokens)
-        found.append(Text("The reference answer", "reference", question, prompt, ids, hybrids[0]))
+        found.append(Text("The reference answer", "reference", question, prompt, ids, grafted))
     return tuple(found)
 
 

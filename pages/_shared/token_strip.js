@@ -202,7 +202,7 @@ function drawLane(root, data, theme, pick) {
 
   while (state.spans.length > data.tokens.length) state.spans.pop().remove();
   data.tokens.forEach(([text, value, part, term], index) => {
-    const print = `${text}|${value}|${part}|${term}|${data.spaces}|${theme}|${data.noise}|${data.scale.label}|${sharing(data, index)}`;
+    const print = `${text}|${value}|${part}|${term}|${data.spaces}|${theme}|${data.noise}|${data.scale.label}|${sharing(data, index)}|${index === data.picked}`;
     if (state.drawn[index] === print && state.spans[index]) return;
     if (!state.spans[index]) state.spans[index] = makeToken(state, index);
     const span = state.spans[index];
@@ -217,12 +217,20 @@ function drawLane(root, data, theme, pick) {
     span.classList.toggle("joined", text === "");
     span.classList.toggle("parted", index === data.parted);
     span.classList.toggle("shared", sharing(data, index) < 0);
-    span.title = index === data.parted ? "From here on the answer differs from the base model's" : "";
+    span.classList.toggle("picked", index === data.picked);
+    span.title = index === data.parted ? data.parted_words : "";
     paint(ink, value, data, theme);
     state.drawn[index] = print;
   });
   state.drawn.length = data.tokens.length;
   arrange(state);
+}
+
+// What a click opens may lie below the screen: it is brought into view once it is there.
+function reveal(panel, looks = 40) {
+  const found = document.querySelector(`.st-key-${panel}`);
+  if (found) found.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  else if (looks) setTimeout(() => reveal(panel, looks - 1), 100);
 }
 
 export default function (component) {
@@ -236,6 +244,9 @@ export default function (component) {
       made.dataset.testid = "lane";
       root.appendChild(made);
     }
-    drawLane(root.children[number], lane, theme, (index) => setTriggerValue("picked", [number, index]));
+    drawLane(root.children[number], lane, theme, (index) => {
+      setTriggerValue("picked", [number, index]);
+      if (data.panel) reveal(data.panel);
+    });
   });
 }

@@ -211,6 +211,42 @@ def test_words_are_compared_side_by_side(visit: Visit, tiny_app: str) -> None:
     assert "".join(sides.first.text_content().split())[:20] == "".join(words.replace("↵", "").split())[:20]
 
 
+def test_an_answer_is_continued_from_a_clicked_token(visit: Visit, tiny_app: str) -> None:
+    page = visit(f"{tiny_app}/?max_new_tokens=30")
+    ask(page, "What is asthma?")
+    wait_until_done(page)
+    before = [lane_text(page, number) for number in range(3)]
+    lanes(page).nth(0).locator(".token").nth(4).click()
+    panel = page.locator(".st-key-fork-panel-lanes")
+    expect(panel).to_contain_text("Token 4 of Base's answer")
+    expect(panel).to_be_in_viewport()
+    expect(lanes(page).nth(0).locator(".token").nth(4)).to_have_class(re.compile("picked"))
+    page.wait_for_timeout(1000)  # the panel glides into view; a menu opened meanwhile closes
+    panel.get_by_role("combobox", name="put in instead").click()
+    page.get_by_role("option", name="a text of your own").click()
+    panel.get_by_role("textbox", name="the text").fill(" aspirin")
+    panel.get_by_role("textbox", name="the text").press("Enter")
+    panel.get_by_role("combobox", name="who writes on").click()
+    page.get_by_role("option", name="Fine-tuned").click()
+    panel.get_by_role("button", name="Continue from here").click()
+    expect(lanes(page)).to_have_count(4, timeout=20_000)
+    wait_until_done(page)
+    expect(panel).to_be_hidden()
+    fork = lanes(page).nth(3)
+    expect(fork.locator(".title")).to_have_text(
+        "Fork 1: Base's answer from token 4 with “ aspirin”, Fine-tuned writes on"
+    )
+    expect(fork.locator(".shared-note")).to_have_text("4 tokens as in Base's answer.")
+    assert [lane_text(page, number) for number in range(3)] == before
+    assert " aspirin" in lane_text(page, 3)
+    colours = [lanes(page).nth(number).locator(".title").evaluate("e => e.style.color") for number in (2, 3)]
+    assert colours[0] == colours[1]  # the fine-tuned model's
+    assert fork.locator(".token.parted").count() == 1
+    assert fork.bounding_box()["y"] > lanes(page).nth(0).bounding_box()["y"]  # below the others
+    fork.locator(".token").nth(2).click()
+    expect(panel).to_contain_text("Token 2 of Fork 1's answer")
+
+
 def test_two_thousand_tokens_are_walked_and_scrolled_without_lag(visit: Visit, tiny_app: str, tmp_path: Path) -> None:
     fields = json.loads(gzip.decompress(RECORDED.read_bytes()))
     for lane in fields["lanes"]:

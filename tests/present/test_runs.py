@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.errors import ArgumentError, DataError, TooLongError
 from core.generate.worker import Worker
 from core.pair.pair import Pair
+from core.pair.patches import SITES
 from core.pair.prompts import Message
 from core.present.hybrids import MAX_NAME, Hybrid, hybrids_from
 from core.present.live import start
@@ -94,14 +95,24 @@ def test_the_table_has_one_row_a_token(report: RunReport) -> None:
     assert [float(row["kl_tuned_base"]) for row in read] == [row["kl_tuned_base"] for row in rows]
 
 
-_hybrid = st.builds(
+_name = st.text(st.characters(exclude_characters=":;/", exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_NAME)
+_grafted = st.builds(
     Hybrid,
-    name=st.text(st.characters(exclude_characters=":;/", exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_NAME),
+    name=_name,
     layers=st.sampled_from(["none", "all", "3,7,20-22"]),
     part=st.sampled_from(["attn", "mlp", "both"]),
     strength=st.floats(0, 4),
     direction=st.sampled_from(["tuned-into-base", "base-into-tuned"]),
 )
+_patched = st.builds(
+    Hybrid,
+    name=_name,
+    layers=st.sampled_from(["all", "3,7,20-22"]),
+    direction=st.sampled_from(["tuned-into-base", "base-into-tuned"]),
+    site=st.sampled_from(SITES),
+)
+_amplified = st.builds(Hybrid, name=_name, layers=st.just("all"), alpha=st.floats(-1, 3))
+_hybrid = st.one_of(_grafted, _patched, _amplified)
 _settings = st.builds(
     RunSettings,
     raw=st.booleans(),
@@ -109,6 +120,7 @@ _settings = st.builds(
     temperature=st.floats(0, 2),
     seed=st.integers(0, 2**31 - 1),
     max_new_tokens=st.integers(1, 2048),
+    coupled=st.booleans(),
 )
 
 
