@@ -102,7 +102,7 @@ def words(page: Page) -> None:
     page.locator("[data-testid=stButtonGroup]").last.get_by_text("Fine-tuned", exact=True).click()
     page.locator("[data-testid=diff-side]").first.wait_for()
     page.wait_for_timeout(1000)
-    page.get_by_text("Compare words").evaluate("e => e.scrollIntoView()")
+    page.get_by_text("Where they part").evaluate("e => e.scrollIntoView()")
     page.wait_for_timeout(800)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.present.reports import to_json
+from core.present.report import to_json
 from core.present.runs import RunReport, run_from_json
 from tests.test_app import click, finished, open_app, settled, texts, tiny_app
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from core.measure.answers import repetition
 from core.measure.medical import medical_terms
 from core.measure.wordforms import american, words
-from core.pair.parts import MASKS
+from core.pair.parts import MASKS, AnswerParts
 from core.pair.prompts import Prompt, PromptBuilder
 
 
@@ -45,10 +45,22 @@ def answer_figures(prompts: PromptBuilder, prompt: Prompt, ids: Sequence[int]) -
         ids: the answer; it may be empty, and may have its end-of-turn token.
     """
     found = prompts.answer_parts(ids, prompt)
+    pieces = [bytes.fromhex(piece.bytes) for piece in prompts.pieces(ids)]
+    return count_answer(ids, found, pieces)
+
+
+def count_answer(ids: Sequence[int], found: AnswerParts, pieces: Sequence[bytes]) -> AnswerFigures:
+    """Counts what an answer holds from what was kept of it; needs no tokenizer.
+
+    Args:
+        ids: its tokens.
+        found: their parts.
+        pieces: the bytes of each.
+    """
     # Stretch by stretch: what stands before a heading and after it must not grow together into one word.
     stretches = [
-        prompts.text([token for token, _ in run])
-        for part, run in groupby(zip(ids, found.parts, strict=True), key=lambda placed: placed[1])
+        b"".join(piece for _, piece in run).decode("utf-8", errors="replace")
+        for part, run in groupby(zip(found.parts, pieces, strict=True), key=lambda placed: placed[0])
         if part in MASKS["response"]
     ]
     tagger = medical_terms()
@@ -56,7 +68,7 @@ def answer_figures(prompts: PromptBuilder, prompt: Prompt, ids: Sequence[int]) -
         reasoning_tokens=found.parts.count("reasoning"),
         answer_tokens=found.parts.count("answer"),
         reasoning_finished=found.reasoning_finished,
-        repetition=repetition([i for i in ids if i not in prompts.end_ids]),
+        repetition=repetition([i for i, part in zip(ids, found.parts, strict=True) if part != "end"]),
         words=sum(len(words(text)) for text in stretches),
         medical_terms=len({_one_spelling(span.term) for text in stretches for span in tagger.tag(text)}),
     )

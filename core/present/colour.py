@@ -72,8 +72,12 @@ def stops(metric: Metric, theme: str) -> tuple[str, ...]:
 def colour_of(value: float, metric_name: str, theme: str = "light") -> str:
     """The colour of a value on its metric's fixed scale; clipped at the ends."""
     metric = metric_of(metric_name)
-    low, high = metric.domain
-    colours = stops(metric, theme)
+    return colour_on(value, metric.domain, stops(metric, theme))
+
+
+def colour_on(value: float, domain: tuple[float, float], colours: tuple[str, ...]) -> str:
+    """The colour of a value on a scale whose colours are evenly spread over a domain; clipped at the ends."""
+    low, high = domain
     place = min(max((value - low) / (high - low), 0.0), 1.0) * (len(colours) - 1)
     index = min(int(place), len(colours) - 2)
     share = place - index

@@ -20,6 +20,15 @@ def two_digits(value: float | None) -> str:
     return f"{value:#.2g}".rstrip(".") if abs(value) >= 0.001 else f"{value:.1e}"
 
 
+def percent(share: float) -> str:
+    """A probability as a page shows it, 0..1 given: `62 %`, `4.1 %`, `< 0.1 %`; `> 99 %` rather than a rounded 100."""
+    if share < 0.001:
+        return "0 %" if share == 0 else "< 0.1 %"
+    if share > 0.99:
+        return "100 %" if share == 1 else "> 99 %"
+    return f"{share * 100:.1f} %" if share < 0.0995 else f"{share * 100:.0f} %"
+
+
 def pairs_text(report: PairsReport) -> str:
     """One paragraph a pair."""
     lines = []

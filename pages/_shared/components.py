@@ -47,16 +47,20 @@ _word_diff = st.components.v2.component(
 )
 
 
-def word_sides(sides: Sequence[tuple[str, str, Sequence[Stretch]]], key: str) -> None:
-    """Two texts side by side, each as (lane, title, stretches); what one has alone is marked."""
+def word_sides(sides: Sequence[tuple[str, str, Sequence[Stretch], str]], key: str) -> None:
+    """Two texts side by side, each as (lane, title, stretches, note); what one has alone is marked.
+
+    The note stands where there is no text.
+    """
     data = [
         {
             "mark": mark_of(lane),
             "title": title,
             "colour": asdict(SPEAKERS[speaker_of(lane)]),
             "stretches": [[stretch.text, stretch.shared] for stretch in stretches],
+            "note": note,
         }
-        for lane, title, stretches in sides
+        for lane, title, stretches, note in sides
     ]
     _word_diff(key=key, data={"sides": data})
 

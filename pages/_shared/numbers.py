@@ -1,4 +1,4 @@
-"""What a run comes to: plain words, two answers word by word, the reference answer, figures.
+"""What a run comes to: plain words, the reference answer, figures.
 
 Knows finished runs; decodes nothing.
 """
@@ -8,20 +8,20 @@ import math
 import streamlit as st
 
 from core.generate.record import LaneAnswer
-from core.pair.parts import MASKS
-from core.present.forks import coloured_lane
-from core.present.hybrids import lane_title, lane_word
+from core.measure.answer_text import AnswerFigures, count_answer
+from core.pair.parts import MASKS, AnswerParts
+from core.present.hybrids import lane_title
+from core.present.run_lanes import called
 from core.present.runs import LaneRun, RunReport
 from core.present.strip import strip
 from core.present.texts import two_digits
-from core.present.worddiff import word_diff
 from core.present.words import LIMITS, in_plain_words
-from pages._shared.components import token_lanes, word_sides
+from pages._shared.components import token_lanes
 
 _PARTING_WORDS = (
     "Would part: share of tokens at which base and fine-tuned model would have chosen differently under the lanes' "
-    "shared noise. Beside it the mean total variation of the two, 0 to 1, at temperature 1 and before top-p: near-ties "
-    "can part lanes on tiny differences."
+    "shared noise. Beside it the mean total variation of what the two draw from, 0 to 1: no way of sharing noise parts "
+    "them less often, and near-ties can part them on tiny differences."
 )
 
 
@@ -63,37 +63,14 @@ def draw_reference(report: RunReport) -> None:
     st.caption("Lower is likelier. A likely answer is one the model might write, not a right one.")
 
 
-def draw_word_diff(report: RunReport) -> None:
-    """Two answers word by word, where the person asks for it."""
-    answers = {lane.answer.name: lane.answer for lane in report.lanes}
-    others = [name for name in answers if name != "base"]
-    hybrids = report.settings.hybrids
-    chosen = st.segmented_control(
-        "Compare words of Base with",
-        others,
-        format_func=lambda name: lane_word(name, hybrids),
-        key="word_diff_with",
-    )
-    if chosen not in answers:
-        return
-    found = word_diff(answers["base"].text, answers[chosen].text)
-    forks = {lane.answer.name: lane.fork for lane in report.lanes}
-    right = coloured_lane(chosen, forks[chosen])
-    sides = [("base", "Base", found.left), (right, lane_title(chosen, hybrids), found.right)]
-    word_sides(sides, key="word-diff")
-    st.caption(
-        f"{found.n_shared} words stand in both, in the same order, of {found.n_left} and {found.n_right}; what only "
-        "one answer has is marked. The sides scroll together."
-    )
-
-
 def draw_numbers(report: RunReport) -> None:
     """The lanes' figures as a table."""
-    rows = [_row(lane_word(lane.answer.name, report.settings.hybrids), lane) for lane in report.lanes]
+    rows = [_row(called(report, lane.answer.name), lane) for lane in report.lanes]
     st.dataframe(rows, hide_index=True, width="stretch")
     st.caption(
         "KL in nats a token, over reasoning and answer without headings, on each lane's own text; ± is how much it "
-        "changes when the text is run in one pass instead of token by token. Repetition: share of repeated 4-grams."
+        "changes when the text is run in one pass instead of token by token. Repetition: share of repeated 4-grams. "
+        "Medical terms: distinct ones, in reasoning and answer, whether affirmed or negated."
     )
     if any(lane.answer.parting_rate is not None for lane in report.lanes):
         st.caption(_PARTING_WORDS)
@@ -108,10 +85,19 @@ def _with_noise(value: float | None, noise: float | None) -> str:
 
 def _row(word: str, lane: LaneRun) -> dict[str, str]:
     answer = lane.answer
+    counts = count_answer(
+        [token.id for token in lane.tokens],
+        AnswerParts(tuple(token.part for token in lane.tokens), answer.reasoning_finished),
+        [bytes.fromhex(token.bytes) for token in lane.tokens],
+    )
     shown = [t.kl_tuned_base for t in lane.tokens if t.part in MASKS["response"] and t.kl_tuned_base is not None]
     return {
         "lane": word,
         "tokens": str(len(answer.ids)),
+        "of reasoning": "–" if counts.reasoning_finished is None else _reasoning(counts),
+        "of answer": str(counts.answer_tokens),
+        "words": str(counts.words),
+        "medical terms": str(counts.medical_terms),
         "KL(lane‖base)": _with_noise(answer.kl_to_base, answer.kl_to_base_noise),
         "KL(lane‖tuned)": _with_noise(answer.kl_to_tuned, answer.kl_to_tuned_noise),
         "KL(tuned‖base) here": two_digits(sum(shown) / len(shown) if shown else None),
@@ -124,3 +110,7 @@ def _parting(answer: LaneAnswer) -> dict[str, str]:
     if answer.parting_rate is None:
         return {}
     return {"would part": two_digits(answer.parting_rate), "mean TV(base, tuned)": two_digits(answer.mean_tv)}
+
+
+def _reasoning(counts: AnswerFigures) -> str:
+    return f"{counts.reasoning_tokens}{'' if counts.reasoning_finished else ', not finished'}"

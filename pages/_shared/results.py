@@ -7,10 +7,13 @@ import streamlit as st
 
 from core.present.runs import RunReport
 from pages._shared.asking import draw_link
+from pages._shared.cross_panel import draw_cross
 from pages._shared.history import draw_downloads
 from pages._shared.lanes_panel import draw_report
 from pages._shared.legend import draw_legend
-from pages._shared.numbers import draw_numbers, draw_reference, draw_word_diff, draw_words
+from pages._shared.numbers import draw_numbers, draw_reference, draw_words
+from pages._shared.options_panel import draw_options
+from pages._shared.parted_panel import draw_parted
 from pages._shared.resources import recorded_example
 
 
@@ -22,8 +25,10 @@ def draw_result(report: RunReport | None, simple: bool) -> None:
     draw_words(report)
     if simple:
         return
-    draw_word_diff(report)
+    draw_options(report)
+    draw_parted(report)
     draw_reference(report)
+    draw_cross(report)
     with st.expander("Numbers"):
         draw_numbers(report)
     with st.container(horizontal=True):

@@ -18,7 +18,12 @@ function side(data, theme) {
     span.textContent = words;
     text.appendChild(span);
   }
-  made.append(title, text);
+  const note = document.createElement("div");
+  note.className = "side-note";
+  note.textContent = data.note;
+  note.hidden = !data.note;
+  text.hidden = Boolean(data.note);
+  made.append(title, note, text);
   return made;
 }
 

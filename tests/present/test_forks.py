@@ -14,7 +14,7 @@ from core.present.colour import SPEAKERS, mark_of, speaker_of
 from core.present.forks import Fork, coloured_lane, fork_title, fork_words, quoted, token_text
 from core.present.hybrids import Hybrid, lane_title, lane_word
 from core.present.live import LiveRun, start
-from core.present.reports import to_json
+from core.present.report import to_json
 from core.present.runs import RunSettings, run_from_json
 from core.present.strip import PUT_IN, strip
 from core.present.tables import run_rows
