@@ -116,19 +116,20 @@ def stops(browser: Browser, address: str, runs: int) -> tuple[list[float], list[
 
 
 def closed_tabs(browser: Browser, address: str, runs: int) -> list[float]:
-    """Seconds from closing a tab that is being answered until the next person's question runs."""
+    """Seconds from closing a tab that is being answered until its rows have left the batch others write in."""
     taken = []
     for _ in range(runs):
         first, _ = fresh(browser, address, "?max_new_tokens=1000")
-        second, _ = fresh(browser, address, "?max_new_tokens=5")
+        second, _ = fresh(browser, address, "?max_new_tokens=1000")
         click_run(first, "Explain at length how the heart works.")
         first.locator("[data-testid=lane][data-running=yes] .token").nth(3).wait_for()
         click_run(second, "What is asthma?")
-        second.get_by_text("1 before you").wait_for()
+        second.get_by_text("beside 3 lanes of others").wait_for()
         started = time.perf_counter()
         first.close()
-        second.get_by_text("1 before you").wait_for(state="hidden")
+        second.get_by_text("of others").wait_for(state="hidden")
         taken.append(time.perf_counter() - started)
+        second.get_by_role("button", name="Stop", exact=True).click()
         expect(second.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
         second.context.close()
         first.context.close()

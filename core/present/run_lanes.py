@@ -3,6 +3,7 @@
 Knows reports; computes nothing.
 """
 
+from core.present.forks import coloured_lane, fork_title
 from core.present.hybrids import lane_title, lane_word
 from core.present.runs import LaneRun, RunReport
 
@@ -19,23 +20,16 @@ def model_of(report: RunReport, name: str) -> str:
 
 
 def coloured(report: RunReport, name: str) -> str:
-    """The lane's name as colours and marks go by it: `base-fork-1` is a fork that base writes."""
-    return name if lane_run(report, name).fork is None else f"{model_of(report, name)}-{name}"
+    """The lane's name as colours and marks go by it."""
+    return coloured_lane(name, lane_run(report, name).fork)
 
 
 def called(report: RunReport, name: str) -> str:
     """What a lane is called: Base, Fine-tuned, a hybrid's own name, or Fork 1."""
-    if lane_run(report, name).fork is None:
-        return lane_word(name, report.settings.hybrids)
-    return f"Fork {name.rpartition('-')[2]}"
+    return lane_word(name, report.settings.hybrids)
 
 
 def titled(report: RunReport, name: str) -> str:
     """What a lane is called, with what makes a hybrid or a fork one."""
-    fork = lane_run(report, name).fork
-    if fork is None:
-        return lane_title(name, report.settings.hybrids)
-    return (
-        f"{called(report, name)} ({called(report, fork.parent)} up to token {fork.at}, "
-        f"written on by {called(report, fork.model)})"
-    )
+    lane, hybrids = lane_run(report, name), report.settings.hybrids
+    return lane_title(name, hybrids) if lane.fork is None else fork_title(name, lane.fork, lane.tokens, hybrids)

@@ -115,7 +115,12 @@ def _stage(run: LiveRun) -> str:
     if first is None or first is run.scoring:
         return "Scoring the reference answer …"
     place = run.worker.place(first)
-    return f"Waiting: {place} before you." if place else "Writing …"
+    if place:
+        return f"Waiting: {place} before you."
+    others = run.worker.n_rows() - sum(request.n_rows for request in run.requests)
+    if others < 1:
+        return "Writing …"
+    return f"Writing beside {others} {'lane' if others == 1 else 'lanes'} of others …"
 
 
 def _wanted(lane: str, simple: bool) -> bool:

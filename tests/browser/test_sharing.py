@@ -13,12 +13,12 @@ Visit = Callable[..., Page]
 
 
 def test_two_sessions_at_once_get_the_answers_they_get_alone(visit: Visit, demo_app: str) -> None:
-    """The second question comes while the first is being answered, waits its turn and says so."""
+    """The second question joins the batch in which the first is being answered, and says so."""
     first, second = (visit(f"{demo_app}/?max_new_tokens=40") for _ in range(2))
     ask(first, "What is asthma?")
     lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
     ask(second, "What is a troponin?")
-    expect(second.get_by_text("1 before you")).to_be_visible()
+    expect(second.get_by_text("beside 3 lanes of others")).to_be_visible(timeout=20_000)
     assert first.locator("[data-testid=lane][data-running=yes]").count() > 0  # both are under way at this moment
     wait_until_done(first)
     wait_until_done(second)
@@ -32,17 +32,18 @@ def test_two_sessions_at_once_get_the_answers_they_get_alone(visit: Visit, demo_
 
 
 def test_a_closed_tab_frees_the_worker(visit: Visit, demo_app: str) -> None:
-    """The next person's question starts at once instead of waiting for an answer nobody reads."""
-    first, second = visit(f"{demo_app}/?max_new_tokens=400"), visit(demo_app)
+    """The rows of an answer nobody reads leave the batch in the middle of it."""
+    first, second = visit(f"{demo_app}/?max_new_tokens=400"), visit(f"{demo_app}/?max_new_tokens=400")
     ask(first, "Explain at length how the heart works.")
     lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
     ask(second, "What is asthma?")
-    expect(second.get_by_text("1 before you")).to_be_visible()
+    lanes(second).first.locator(".token").first.wait_for(timeout=60_000)
+    expect(second.get_by_text("beside 3 lanes of others")).to_be_visible(timeout=20_000)
     closed = time.monotonic()
     first.close()
-    expect(second.get_by_text("before you")).to_be_hidden(timeout=10_000)
-    print(f"seconds from closing the tab until the next question ran: {time.monotonic() - closed:.2f}")
-    lanes(second).first.locator(".token").first.wait_for(timeout=60_000)
+    expect(second.get_by_text("of others")).to_be_hidden(timeout=10_000)
+    print(f"seconds from closing the tab until its rows had left: {time.monotonic() - closed:.2f}")
+    assert second.locator("[data-testid=lane][data-running=yes]").count() == 3
     second.get_by_role("button", name="Stop", exact=True).click()
     wait_until_done(second, 20_000)
 
