@@ -1,0 +1,104 @@
+"""Question 1, did it learn medicine and did it forget: the loss on reference answers, and multiple choice.
+
+Knows the tables `prompts`, `answers` and `choices`; gives no verdicts.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from core.study.frames import TIMES_NOISE, Floors, Settings, of_corpus, twin_ratio
+from core.study.resampling import bootstrap_mean_interval, bootstrap_ratio_interval, sign_flip_p
+from core.study.right_answers import accuracy, mcnemar
+from core.study.verdicts import Measured, number
+
+LEAST_LOSS = 0.01  # nats per token: 1 % of perplexity
+LEAST_ACCURACY = 0.02
+LEAST_RATIO = 1.1
+
+
+def learning(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
+    """The claims of question 1 for which there are rows."""
+    prompts, answers, choices = (tables[name] for name in ("prompts", "answers", "choices"))
+    learnt, forgot = (of_corpus(answers, prompts, corpus, "reference") for corpus in ("medical", "general"))
+    found: list[Measured] = []
+    if len(learnt):
+        claim = "Fine-tuning made medical reference answers likelier"
+        found.append(_loss("1a", claim, learnt, -LEAST_LOSS, floors, settings))
+    if len(forgot):
+        claim = "Fine-tuning made general reference answers less likely (it forgot)"
+        found.append(_loss("1b", claim, forgot, LEAST_LOSS, floors, settings))
+    for number_, corpus, claim, least, primary in (
+        ("1c", "medical", "Fine-tuning made medical multiple choice more often right", LEAST_ACCURACY, True),
+        ("1d", "general", "Fine-tuning made general multiple choice less often right", -LEAST_ACCURACY, False),
+    ):
+        own = choices[choices["corpus"] == corpus].sort_values("document")
+        if len(own):
+            found.append(_choice(number_, claim, own, least, primary, settings))
+    if len(learnt) and len(forgot):
+        found.append(_specific(pd.concat([learnt, forgot]), prompts, floors, settings))
+    return found
+
+
+def _loss(number_: str, claim: str, own: pd.DataFrame, least: float, floors: Floors, settings: Settings) -> Measured:
+    tokens = own["tokens"].to_numpy(dtype=np.float64)
+    base, tuned = (own[f"nll_{model}_sum"].to_numpy(dtype=np.float64) for model in ("base", "tuned"))
+    change = tuned - base
+    effect = bootstrap_ratio_interval(change, tokens, settings.seed, settings.n_resamples)
+    return Measured(
+        number=number_,
+        claim=claim,
+        primary=True,
+        effect=effect,
+        unit="nats per token",
+        none=0.0,
+        least=least,
+        p=sign_flip_p(change, settings.seed, settings.n_permutations),
+        n=len(own),
+        noise_only=float(np.abs(change).sum() / tokens.sum()) <= TIMES_NOISE * floors.logp,
+        words=f"the loss went from {number(base.sum() / tokens.sum())} to {number(tuned.sum() / tokens.sum())} nats "
+        f"per token, a change of {number(effect.value)}",
+        threat="reference answers that resemble the fine-tuning data in style alone, or that were part of it",
+    )
+
+
+def _choice(number_: str, claim: str, own: pd.DataFrame, least: float, primary: bool, settings: Settings) -> Measured:
+    base, tuned = ((own[model] == own["right"]).to_numpy(dtype=bool) for model in ("base", "tuned"))
+    flips = mcnemar(base, tuned)
+    before, after = accuracy(base), accuracy(tuned)
+    gain = tuned.astype(np.float64) - base.astype(np.float64)
+    return Measured(
+        number=number_,
+        claim=claim,
+        primary=primary,
+        effect=bootstrap_mean_interval(gain, settings.seed, settings.n_resamples),
+        unit="share of questions",
+        none=0.0,
+        least=least,
+        p=flips.p,
+        n=len(own),
+        noise_only=bool((own["base"] == own["tuned"]).all()),
+        words=f"right before {number(before.value)}, after {number(after.value)} of the questions; {flips.gained} "
+        f"turned right and {flips.lost} wrong, with chance at {number(float((1 / own['options']).mean()))}",
+        threat="a liking for one letter that happens to be right more often",
+    )
+
+
+def _specific(own: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+    per_token = (own["kl_sum"] / own["tokens"]).set_axis(own["document"])
+    found = twin_ratio(per_token, prompts, floors.kl, settings)
+    return Measured(
+        number="1e",
+        claim="The models differ more on medical than on general text",
+        primary=False,
+        effect=found.ratio if found else None,
+        unit="ratio of KL(tuned‖base) per token",
+        none=1.0,
+        least=LEAST_RATIO,
+        p=found.p if found else None,
+        n=found.n if found else 0,
+        noise_only=bool(found and found.noise_only),
+        words=f"medical over general is {number(found.ratio.value)}" if found else "no prompt has a twin",
+        threat="twins that differ in more than their subject",
+    )

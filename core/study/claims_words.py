@@ -1,0 +1,133 @@
+"""Question 2, is the divergence on medical terms and in explanations: words against their like, answers by a slope.
+
+Knows the tables `prompts`, `answers` and `words`; gives no verdicts.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from core.study.frames import TIMES_NOISE, Floors, Settings, of_corpus
+from core.study.matched_test import MatchedTest, matched_test
+from core.study.matching import BINS
+from core.study.slopes import slope_with_controls
+from core.study.verdicts import Measured, number
+
+LEAST_RATIO = 1.1
+LEAST_PER_CONNECTIVE = 0.02  # of the mean KL per token, for one connective more per 100 words
+LEAST_OF_REASONING = 0.1  # of the mean KL per token, from no reasoning to nothing but reasoning
+_TEXTS = {
+    ("medical", "reference"): "medical reference answers",
+    ("medical", "tuned"): "the fine-tuned model's medical answers",
+    ("medical", "base"): "base's medical answers",
+    ("general", "reference"): "general reference answers",
+}
+_UNMATCHED = 0.1  # standard deviations that matching may leave
+
+
+def wording(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
+    """The claims of question 2 for which there are rows; those on medical reference answers are primary."""
+    prompts, found = tables["prompts"], []
+    for letter, ((corpus, whose), texts) in zip("abcd", _TEXTS.items(), strict=True):
+        words = of_corpus(tables["words"], prompts, corpus, whose)
+        words = words[~words["format"].to_numpy(dtype=bool)]
+        if len(words):
+            found.append(_terms(f"2{letter}", texts, words, floors, settings))
+    for letter, ((corpus, whose), texts) in zip("efgh", _TEXTS.items(), strict=True):
+        answers = of_corpus(tables["answers"], prompts, corpus, whose)
+        if len(answers):
+            found.append(_explanations(f"2{letter}", texts, answers, floors, settings))
+    tuned = of_corpus(tables["answers"], prompts, "medical", "tuned")
+    if len(tuned) and tuned["reasoning_share"].nunique() > 1:
+        found.append(_reasoning(tuned, floors, settings))
+    return found
+
+
+def _terms(number_: str, texts: str, words: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+    scores = words["score"].to_numpy(dtype=np.float64)
+    test = matched_test(
+        scores,
+        words["medical"].to_numpy(dtype=bool),
+        pd.factorize(words["document"])[0].astype(np.int64),
+        {name: words[name].to_numpy(dtype=np.float64) for name in BINS},
+        floors.kl,
+        seed=settings.seed,
+        n_permutations=settings.n_permutations,
+        n_resamples=settings.n_resamples,
+    )
+    return Measured(
+        number=number_,
+        claim=f"Divergence is higher on medical terms, in {texts}",
+        primary=number_ == "2a",
+        effect=test.ratio_adjusted if test else None,
+        unit="ratio of geometric means",
+        none=1.0,
+        least=LEAST_RATIO,
+        p=test.p_ratio_adjusted if test else None,
+        n=test.ratio.n if test else 0,
+        noise_only=float(scores.sum() / words["tokens"].sum()) <= TIMES_NOISE * floors.kl,
+        words=_terms_words(test),
+        threat="a property of words that was not matched, such as part of speech, or words the tagger gets wrong",
+    )
+
+
+def _terms_words(test: MatchedTest | None) -> str:
+    if test is None:
+        return "no medical word stands beside another word like it"
+    off = [name.replace("_", " ") for name, left in test.balance.items() if abs(left) > _UNMATCHED]
+    coarse = f"; matching left a difference in {' and '.join(off)}, which the adjusted ratio takes out" if off else ""
+    return (
+        f"medical words over other words is {number(test.raw_ratio)} unmatched, {number(test.ratio.value)} matched and "
+        f"{number(test.ratio_adjusted.value)} matched and adjusted, and a medical word scores higher than its like in "
+        f"{number(100 * test.auroc_adjusted.value)} % of pairs ({test.n_medical} medical words, {test.dropped_medical} "
+        f"without their like{coarse})"
+    )
+
+
+def _explanations(number_: str, texts: str, answers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+    held = ["reasoning_share"] if answers["reasoning_share"].nunique() > 1 else []
+    return _slope(
+        answers, "connectives", held, LEAST_PER_CONNECTIVE, floors, settings,
+        number_=number_, claim=f"Divergence is higher in answers that explain more, in {texts}",
+        unit="nats per token, per connective in 100 words", step="for one connective more per 100 words",
+    )  # fmt: skip
+
+
+def _reasoning(answers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+    return _slope(
+        answers, "reasoning_share", ["connectives"], LEAST_OF_REASONING, floors, settings,
+        number_="2i", claim="Divergence is higher in answers with more reasoning, in the fine-tuned model's answers",
+        unit="nats per token, from no reasoning to nothing else", step="from no reasoning to nothing else",
+    )  # fmt: skip
+
+
+def _slope(
+    answers: pd.DataFrame, of: str, held: list[str], least: float, floors: Floors, settings: Settings, *,
+    number_: str, claim: str, unit: str, step: str,
+) -> Measured:  # fmt: skip
+    tokens = answers["tokens"].to_numpy(dtype=np.float64)
+    kl = answers["kl_sum"].to_numpy(dtype=np.float64) / tokens
+    controls = np.column_stack([np.log(tokens), *(answers[name].to_numpy(dtype=np.float64) for name in held)])
+    found = slope_with_controls(
+        kl, answers[of].to_numpy(dtype=np.float64), controls, settings.seed, settings.n_permutations,
+        settings.n_resamples,
+    )  # fmt: skip
+    mean = float(kl.mean())
+    words = "the answers do not differ in it beyond their length"
+    if found and mean > 0:
+        words = f"{number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
+    return Measured(
+        number=number_,
+        claim=claim,
+        primary=number_ == "2e",
+        effect=found.slope if found else None,
+        unit=unit,
+        none=0.0,
+        least=least * mean,
+        p=found.p if found else None,
+        n=len(answers),
+        noise_only=mean <= TIMES_NOISE * floors.kl,
+        words=words,
+        threat="whatever else sets explaining answers apart, such as their subject",
+    )
