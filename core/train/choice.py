@@ -5,10 +5,9 @@ Knows values only.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from core.errors import ArgumentError
+from core.data.place import DataPlace, count, parse_place, parse_settings, skip, word
 
 CHOICE_FORM = (
     "FILE or hub:ID[,split=S][,config=C][,revision=R], then [,rows=N][,passes=N][,max_chars=N][,max_repetition=X]"
@@ -16,15 +15,13 @@ CHOICE_FORM = (
     "[,answer=COLUMN][,context=COLUMN][,options=COLUMN]"
 )
 COLUMNS = ("question", "reasoning", "answer", "context", "options")
-_HUB = "hub:"
 
 
 @dataclass(frozen=True)
-class FileChoice:
+class FileChoice(DataPlace):
     """A data file, or a data set of the hub, and how much of it to use.
 
     Attributes:
-        path: JSON lines (plain or gzipped), JSON, CSV or parquet; or `hub:ID`.
         rows: how many rows to draw; None for all.
         passes: how often each drawn row is seen in one epoch.
         max_chars: rows whose question, reasoning and answer together are longer are left out; None for none.
@@ -34,10 +31,8 @@ class FileChoice:
         drop_echo: a question that opens the answer is cut from it.
         skip_bad: rows that cannot be used are left out and reported, instead of refusing the file.
         columns: field → column, where a column has another name than the field.
-        split, config, revision: of a data set of the hub.
     """
 
-    path: Path
     rows: int | None = None
     passes: int = 1
     max_chars: int | None = None
@@ -47,20 +42,6 @@ class FileChoice:
     drop_echo: bool = False
     skip_bad: bool = False
     columns: tuple[tuple[str, str], ...] = ()
-    split: str = "train"
-    config: str | None = None
-    revision: str | None = None
-
-    @property
-    def hub_id(self) -> str | None:
-        """The data set's id on the hub; None for a file."""
-        text = str(self.path)
-        return text.removeprefix(_HUB) if text.startswith(_HUB) else None
-
-    @property
-    def name(self) -> str:
-        """What messages and records call it."""
-        return self.path.name if self.hub_id is None else f"{self.hub_id}@{self.revision or 'main'}/{self.split}"
 
     def asked(self) -> str:
         """What narrows the file down, as it is typed."""
@@ -79,27 +60,8 @@ def parse_choice(text: str) -> FileChoice:
     Raises:
         ArgumentError: an unknown setting, or a value that does not fit it.
     """
-    name, *settings = text.split(",")
-    values: dict[str, Any] = {}
-    columns: dict[str, str] = {}
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        try:
-            if key in COLUMNS and value:
-                columns[key] = value
-            else:
-                field, read = _READ[key]
-                values[field] = read(value)
-        except (KeyError, ValueError) as error:
-            raise ArgumentError(f"{setting!r} in {text!r} is not understood.", f"Use {CHOICE_FORM}.") from error
-    path = Path(name) if name.startswith(_HUB) else Path(name).expanduser()
-    return FileChoice(path, columns=tuple(sorted(columns.items())), **values)
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit()) or int(value) < 1:
-        raise ValueError(value)
-    return int(value)
+    name, values, columns = parse_settings(text, _READ, COLUMNS, CHOICE_FORM)
+    return FileChoice(parse_place(name), columns=tuple(sorted(columns.items())), **values)
 
 
 def _share(value: str) -> float:
@@ -117,7 +79,7 @@ def _pair(value: str) -> tuple[str, str]:
 
 def _fold(value: str) -> tuple[int, int]:
     first, _, last = value.partition("/")
-    if _count(first) > _count(last):
+    if count(first) > count(last):
         raise ValueError(value)
     return int(first), int(last)
 
@@ -128,28 +90,16 @@ def _yes(value: str) -> bool:
     return value == "yes"
 
 
-def _skip(value: str) -> bool:
-    if value not in ("skip", "refuse"):
-        raise ValueError(value)
-    return value == "skip"
-
-
-def _word(value: str) -> str:
-    if not value:
-        raise ValueError(value)
-    return value
-
-
 _READ: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "rows": ("rows", _count),
-    "passes": ("passes", _count),
-    "max_chars": ("max_chars", _count),
+    "rows": ("rows", count),
+    "passes": ("passes", count),
+    "max_chars": ("max_chars", count),
     "max_repetition": ("max_repetition", _share),
     "where": ("where", _pair),
     "fold": ("fold", _fold),
     "drop_echo": ("drop_echo", _yes),
-    "bad": ("skip_bad", _skip),
-    "split": ("split", _word),
-    "config": ("config", _word),
-    "revision": ("revision", _word),
+    "bad": ("skip_bad", skip),
+    "split": ("split", word),
+    "config": ("config", word),
+    "revision": ("revision", word),
 }

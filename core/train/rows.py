@@ -4,18 +4,17 @@ A row has `question` and `answer`; where present, `reasoning`, `context` and `op
 knows no tokenizer.
 """
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from core.data.fields import all_bad, lettered, options_of, text_of
+from core.data.records import read_records
 from core.errors import DataError
 from core.train.choice import COLUMNS, FileChoice
-from core.train.sources import read_records
 
-SHOWN_BAD = 12
 _ECHO = re.compile(r"^[^.!?]{5,200}\?\s+(?=\S)")
 
 
@@ -92,24 +91,12 @@ def _fields_and_rows(choice: FileChoice, say: Callable[[str], None] | None) -> l
         except DataError as error:
             bad.append(error)
     if bad and not choice.skip_bad:
-        raise _all_bad(bad, choice.name)
+        raise all_bad(bad, choice.name)
     if bad and say:
         say(f"{choice.name}: {len(bad)} rows skipped, the first because: {bad[0].message}")
     if not found:
         raise DataError(f"{choice.name} holds no rows that can be used.", "Give a file with at least one.")
     return found
-
-
-def _all_bad(bad: Sequence[DataError], name: str) -> DataError:
-    """One error that names every bad row, up to a screenful."""
-    if len(bad) == 1:
-        return bad[0]
-    lines = [f"- {error.message}" for error in bad[:SHOWN_BAD]]
-    more = f"\n… and {len(bad) - SHOWN_BAD} more" if len(bad) > SHOWN_BAD else ""
-    return DataError(
-        f"{len(bad)} rows of {name} cannot be used:\n" + "\n".join(lines) + more,
-        "Mend them, or add ,bad=skip after the file's name to leave them out.",
-    )
 
 
 def _row(fields: Any, where: str, columns: Mapping[str, str]) -> Row:
@@ -121,7 +108,7 @@ def _row(fields: Any, where: str, columns: Mapping[str, str]) -> Row:
             raise DataError(
                 f"{where} has no column {column!r} for {field}; its columns are {sorted(fields)}.", "Check the mapping."
             )
-    texts = {f: _text(named[f], columns.get(f, f), where) for f in ("question", "reasoning", "answer", "context")}
+    texts = {f: text_of(named[f], columns.get(f, f), where) for f in ("question", "reasoning", "answer", "context")}
     for field in ("question", "answer"):
         if not texts[field]:
             column = columns.get(field, field)
@@ -129,33 +116,10 @@ def _row(fields: Any, where: str, columns: Mapping[str, str]) -> Row:
                 f"{where} has no {column!r}; its fields are {sorted(fields)}.",
                 f"Every row needs {field!r}; name another column with ,{field}=COLUMN.",
             )
-    options = _options(named["options"], where)
+    options = lettered(options_of(named["options"], where))
     return Row(
         id=str(fields.get("id") or where),
         question="\n\n".join(part for part in (texts["context"], texts["question"] + options) if part),
         reasoning=texts["reasoning"],
         answer=texts["answer"],
     )
-
-
-def _text(value: Any, name: str, where: str) -> str:
-    if value is None or value == "":
-        return ""
-    if not isinstance(value, str):
-        raise DataError(f"{where}: {name!r} is a {type(value).__name__}, not a text.", "Give a string.")
-    return value.strip()
-
-
-def _options(options: Any, where: str) -> str:
-    if isinstance(options, str) and options.strip():
-        try:
-            options = json.loads(options)
-        except ValueError as error:
-            raise DataError(f"{where}: 'options' is a text and not JSON.", "Give an object or a list.") from error
-    if not options:
-        return ""
-    if isinstance(options, list):
-        options = dict(zip("ABCDEFGHIJ", options, strict=False))
-    if not isinstance(options, dict):
-        raise DataError(f"{where}: 'options' is a {type(options).__name__}.", "Give an object from letter to text.")
-    return "".join(f"\n{letter}. {text}" for letter, text in options.items() if text not in (None, ""))

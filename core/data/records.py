@@ -1,8 +1,7 @@
 """Records from data files and from the hub, each with the place it came from.
 
 JSON lines and CSV are read here, so that a broken row is named by its number and a text stays a text; everything else
-through `datasets`. Knows
-files; knows nothing of what the fields mean.
+through `datasets`. Knows files; knows nothing of what the fields mean.
 """
 
 import csv
@@ -13,25 +12,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.data.place import DataPlace
 from core.errors import DataError
 from core.pair.home import graft_home
-from core.train.choice import FileChoice
 
 _LINES = (".jsonl", ".ndjson")
 _LOADERS = {".json": "json", ".parquet": "parquet"}
 Record = tuple[str, Any]
 
 
-def read_records(choice: FileChoice) -> Iterator[Record | DataError]:
+def read_records(place: DataPlace) -> Iterator[Record | DataError]:
     """Every record with where it stands; a line that cannot be read comes as its error.
 
     Raises:
         DataError: file or data set cannot be read at all.
     """
-    if choice.hub_id is not None:
-        yield from _from_hub(choice, choice.hub_id)
+    if place.hub_id is not None:
+        yield from _from_hub(place, place.hub_id)
         return
-    path = choice.path
+    path = place.path
     if not path.is_file():
         raise DataError(f"There is no file {path}.", "Check the path.")
     bare = path.with_suffix("") if path.suffix == ".gz" else path
@@ -74,8 +73,8 @@ def _table(path: Path) -> Iterator[Record | DataError]:
         raise DataError(f"{path.name} cannot be read: {error}.", "Give a UTF-8 CSV file with a header.") from error
 
 
-def _from_hub(choice: FileChoice, hub_id: str) -> Iterator[Record]:
-    return _loaded(choice.name, hub_id, name=choice.config, split=choice.split, revision=choice.revision)
+def _from_hub(place: DataPlace, hub_id: str) -> Iterator[Record]:
+    return _loaded(place.name, hub_id, name=place.config, split=place.split, revision=place.revision)
 
 
 def _loaded(label: str, loader: str, **how: Any) -> Iterator[Record]:
