@@ -1,4 +1,4 @@
-"""Linear CKA from products gathered text by text, against all states at once."""
+"""Linear CKA from sums: against the definition with whole matrices, its invariances, and no bias."""
 
 import pytest
 import torch
@@ -8,46 +8,83 @@ from core.errors import ShapeError
 from core.measure.similarity import CrossProducts
 
 
-def at_once(x: Tensor, y: Tensor) -> float:
-    """Through Gram matrices over tokens: another road to the same number."""
-    grams = [(z - z.mean(dim=0)) @ (z - z.mean(dim=0)).T for z in (x.double(), y.double())]
-    return float((grams[0] * grams[1]).sum() / (grams[0].norm() * grams[1].norm()))
+def states(n: int, width: int, seed: int) -> Tensor:
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 1.5
 
 
-def gathered(x: Tensor, y: Tensor, lengths: tuple[int, ...]) -> float | None:
+def summed(x: Tensor, y: Tensor, at_once: int = 7) -> CrossProducts:
     products = CrossProducts(x.shape[1], y.shape[1])
-    for one, other in zip(x.split(lengths), y.split(lengths), strict=True):
-        products.add_(one, other)
-    assert products.n == len(x)
-    return products.cka()
+    for a, b in zip(torch.split(x, at_once), torch.split(y, at_once), strict=True):
+        products.add(a, b)
+    return products
 
 
-def states(seed: int, mean: float = 0.0) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(50, 6, generator=draw, dtype=torch.float64) + mean
-    return x, x[:, :4] ** 2 / 10 + torch.randn(50, 4, generator=draw, dtype=torch.float64)
+def gram_cka(x: Tensor, y: Tensor) -> float:
+    """By centred Gram matrices, as Kornblith et al. define it."""
+    n = len(x)
+    centre = torch.eye(n, dtype=torch.float64) - 1 / n
+    k, m = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    return float((k * m).sum() / (k.norm() * m.norm()))
 
 
-@pytest.mark.parametrize("lengths", [(50,), (20, 30), (1, 1, 8, 0, 40)])
-@pytest.mark.parametrize("mean", [0.0, 1e5])
-def test_text_by_text_is_all_at_once(lengths: tuple[int, ...], mean: float) -> None:
-    x, y = states(0, mean)
-    assert gathered(x, y, lengths) == pytest.approx(at_once(x, y), rel=1e-6)
+def gram_unbiased(x: Tensor, y: Tensor) -> float:
+    """By Gram matrices without diagonals, as Song et al. write it."""
+
+    def hsic(k: Tensor, m: Tensor) -> Tensor:
+        n, one = len(k), torch.ones(len(k), dtype=torch.float64)
+        k, m = k - k.diag().diag(), m - m.diag().diag()
+        middle = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+        return ((k @ m).trace() + middle - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3))
+
+    k, m = x @ x.T, y @ y.T
+    return float(hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt())
 
 
-def test_rotation_size_and_shift_change_nothing_and_another_map_does() -> None:
-    x, _ = states(1)
-    rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64))[0]
-    assert gathered(x, 3 * x @ rotation + 7, (50,)) == pytest.approx(1.0)
-    stretched = gathered(x, x * torch.tensor([9.0, 1, 1, 1, 1, 1]), (50,))
-    assert stretched is not None
-    assert stretched < 0.7
+@pytest.mark.parametrize(("n", "width"), [(5, 9), (40, 6)])
+def test_sums_give_what_whole_matrices_give(n: int, width: int) -> None:
+    x = states(n, width, 1)
+    y = x @ torch.randn(width, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + states(n, 4, 2)
+    found = summed(x, y)
+    assert found.n == n
+    assert found.cka() == pytest.approx(gram_cka(x, y), rel=1e-9)
+    assert found.cka_unbiased() == pytest.approx(gram_unbiased(x, y), rel=1e-7)
 
 
-def test_nothing_to_compare() -> None:
-    products = CrossProducts(3)
-    assert products.cka() is None
-    products.add_(torch.ones(4, 3), torch.randn(4, 3))
-    assert products.cka() is None
-    with pytest.raises(ShapeError, match="4 and 5"):
-        products.add_(torch.ones(4, 3), torch.ones(5, 3))
+def test_rotation_scale_and_shift_change_nothing() -> None:
+    x = states(30, 5, 1)
+    turned = 3 * x @ torch.linalg.qr(states(5, 5, 4))[0] + 7
+    found = summed(x, turned)
+    assert found.cka() == pytest.approx(1)
+    assert found.cka_unbiased() == pytest.approx(1)
+
+
+def test_a_change_of_one_direction_lowers_it() -> None:
+    x = states(30, 5, 1)
+    y = x.clone()
+    y[:, 0] *= 6
+    assert 0 < (summed(x, y).cka() or 0) < 0.9
+
+
+def test_unrelated_states_look_alike_only_to_the_biased_estimate() -> None:
+    x, y = states(20, 200, 1), states(20, 200, 2)
+    found = summed(x, y)
+    assert (found.cka() or 0) > 0.8
+    assert abs(found.cka_unbiased() or 1) < 0.2
+
+
+def test_too_few_or_constant_states_have_none() -> None:
+    assert summed(states(1, 3, 1), states(1, 3, 2)).cka() is None
+    assert summed(states(3, 3, 1), states(3, 3, 2)).cka_unbiased() is None
+    assert summed(torch.ones(6, 3), states(6, 3, 2)).cka() is None
+
+
+def test_widths_must_fit() -> None:
+    with pytest.raises(ShapeError, match="Widths"):
+        CrossProducts(3, 3).add(torch.ones(2, 3), torch.ones(2, 4))
+
+
+def test_a_common_offset_a_million_times_the_differences_does_not_blur_it() -> None:
+    x, y = states(30, 5, 1), states(30, 5, 2)
+    far = summed(x + 1e6, y + 1e6)
+    assert far.cka() == pytest.approx(summed(x, y).cka(), rel=1e-6)
+    assert far.cka_unbiased() == pytest.approx(summed(x, y).cka_unbiased() or 0, rel=1e-6)
