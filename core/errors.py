@@ -52,6 +52,10 @@ class TrainingError(GraftError):
     """A fine-tuning run cannot start or go on."""
 
 
+class StudyError(GraftError):
+    """A study cannot start, go on or be read."""
+
+
 class PairUnavailableError(GraftError):
     """The pair's files are not here: not fetched, offline, or a folder is missing."""
 

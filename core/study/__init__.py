@@ -1,5 +1,5 @@
-"""A study over many prompts: its tables, the tests made on them, and the findings that can say yes or no.
+"""A study: base and fine-tuned model over many prompts of several corpora, and what follows from it.
 
-Lives here: statistics over documents, and the rules by which a claim is supported or not.
-Does not live here: how a single number is measured (core/measure, core/intervene) or shown (core/present).
+Lives here: corpora, runner, store, tables, statistics over documents, and findings that can say yes or no.
+Does not live here: what is measured on one prompt (core/measure, core/intervene), charts and pages.
 """

@@ -1,0 +1,68 @@
+"""One text scored under both models, as a row: how far they part on it and what it holds.
+
+Knows the figures of `diff`; sums them up, computes no others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import fsum
+
+from core.measure.answer_text import answer_figures
+from core.measure.diff import Diff
+from core.measure.tokens import TokenScore
+from core.measure.wordforms import words
+from core.pair.pair import Pair
+from core.pair.parts import MASKS
+from core.pair.prompts import Prompt
+from core.study.schema import Row
+from core.study.words_table import token_texts
+
+_MEANS = ("js", "js_distance", "tv", "entropy_base", "entropy_tuned")
+
+
+def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> Row:
+    """The row of one text, but for its key, whose it is and what only writing it tells.
+
+    Sums and `tokens` are over reasoning and answer tokens, without headings and end of turn.
+
+    Args:
+        pair: the models.
+        prompt: the question.
+        ids: the text.
+        found: its scores, under the mask `response`.
+    """
+    tokens = found.tokens[len(prompt.ids) :]
+    masked = [token for token in tokens if token.part in MASKS["response"]]
+    kl, with_format = found.summary["kl_tuned_base"], found.summary_with_format["kl_tuned_base"]
+    figures = asdict(answer_figures(pair.prompts, prompt, ids))
+    stretches = {part: _text_of(tokens, part) for part in ("reasoning", "answer")}
+    n_words = {part: len(words(text)) for part, text in stretches.items()}
+    return {
+        "text": pair.prompts.text(ids),
+        "ids": list(ids),
+        "tokens": kl.n,
+        "kl_sum": kl.sum or 0.0,
+        "kl_reverse_sum": found.summary["kl_base_tuned"].sum or 0.0,
+        "nll_base_sum": -fsum(token.logp_base or 0.0 for token in masked),
+        "nll_tuned_sum": -fsum(token.logp_tuned or 0.0 for token in masked),
+        "kl_median": kl.median,
+        "kl_p95": kl.p95,
+        "kl_p99": kl.p99,
+        "kl_max": kl.max,
+        "kl_noise": kl.noise,
+        "kl_sum_with_format": with_format.sum or 0.0,
+        "tokens_with_format": with_format.n,
+        **{f"{name}_mean": found.summary[name].mean for name in _MEANS},
+        **asdict(found.concentration),
+        **asdict(found.choices),
+        "reasoning_text": stretches["reasoning"],
+        "answer_text": stretches["answer"],
+        "reasoning_share": n_words["reasoning"] / max(1, sum(n_words.values())),
+        **figures,
+    }
+
+
+def _text_of(tokens: Sequence[TokenScore], part: str) -> str:
+    """The stretches of one part, what lies between them as a line break."""
+    pieces = [text if token.part == part else "\n" for token, text in zip(tokens, token_texts(tokens), strict=True)]
+    return "".join(pieces).strip()

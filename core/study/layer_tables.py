@@ -1,0 +1,102 @@
+"""The layers of one text as rows: grafted alone, left out, from below; by part; in random adapters; Shapley shares.
+
+Knows sweeps and plans; knows nothing of the other prompts.
+"""
+
+from collections.abc import Sequence
+
+from core.intervene.plans import EACH, Plan, sweep_plans
+from core.intervene.random_adapter import random_adapter
+from core.intervene.recovery import PlanResult, Sweep, sweep
+from core.intervene.set_function import SetFunction
+from core.intervene.sets import units_of
+from core.intervene.shapley import draw_permutations, shapley_shares
+from core.pair.gates import parse_layers
+from core.pair.pair import Pair
+from core.study.schema import Row, Tables
+
+KINDS = {"single": "single", "leave-one-out": "without", "prefix": "prefix"}
+"""Kind of sweep → what the table calls it."""
+
+
+def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int]) -> Tables:
+    """Rows of `layers` and `parts` for the fine-tune itself, but for their keys. All plans share one walk.
+
+    Args:
+        pair: the models.
+        ids: prompt and answer.
+        predicted: indices of the tokens whose predictions count.
+    """
+    kinds: list[tuple[str, str]] = [(kind, "both") for kind in KINDS] + [
+        (kind, part) for kind in ("single", "leave-one-out") for part in EACH
+    ]
+    named = [(kind, plan) for kind, part in kinds for plan in sweep_plans(kind, pair.n_layers, part)]
+    found = sweep(pair, ids, predicted, [plan for _, plan in named])
+    tables: Tables = {"layers": [], "parts": []}
+    for (kind, plan), result in zip(named, found.results, strict=True):
+        row = {"kind": KINDS[kind], "layer": _layer(kind, plan, pair.n_layers), **_figures(result, found)}
+        if plan.part == "both":
+            tables["layers"].append({"adapter": 0, **row})
+        else:
+            tables["parts"].append({"part": plan.part, **row})
+    return tables
+
+
+def control_rows(pair: Pair, ids: Sequence[int], predicted: Sequence[int], n: int, seed: int) -> list[Row]:
+    """Rows of `layers` for random adapters, numbered from 1; each is held against its own K(∅).
+
+    Args:
+        pair, ids, predicted: as for `sweep_tables`.
+        n: how many.
+        seed: of the first; the following ones count up, so that every prompt meets the same adapters.
+    """
+    rows: list[Row] = []
+    for number in range(n):
+        twin = random_adapter(pair, seed + number)
+        named = [(kind, plan) for kind in KINDS for plan in sweep_plans(kind, pair.n_layers)]
+        found = sweep(twin, ids, predicted, [plan for _, plan in named])
+        rows += [
+            {"adapter": number + 1, "kind": KINDS[kind], "layer": _layer(kind, plan, pair.n_layers)}
+            | _figures(result, found)
+            for (kind, plan), result in zip(named, found.results, strict=True)
+        ]
+    return rows
+
+
+def shapley_rows(pair: Pair, ids: Sequence[int], predicted: Sequence[int], permutations: int, seed: int) -> list[Row]:
+    """Rows of `shapley`, but for their keys; none where there is no difference to share out.
+
+    Args:
+        pair, ids, predicted: as for `sweep_tables`.
+        permutations: how many orders.
+        seed: of the orders; give every prompt its own, so that the mean over prompts is over more orders.
+    """
+    function = SetFunction(pair, ids, predicted)
+    if not function.defined or not permutations:
+        return []
+    units = units_of(pair.n_layers, "part")
+    shares = shapley_shares(function, units, draw_permutations(len(units), permutations, seed))
+    return [
+        {"layer": s.layer, "part": s.part, "share": s.share, "se": s.se, "permutations": permutations} for s in shares
+    ]
+
+
+def _layer(kind: str, plan: Plan, n_layers: int) -> int:
+    """The layer a plan is about: the one grafted, the one left out, or the topmost of a prefix."""
+    layers = parse_layers(plan.layers, n_layers)
+    if kind == "leave-one-out":
+        return (set(range(n_layers)) - set(layers)).pop()
+    return layers[-1]
+
+
+def _figures(result: PlanResult, found: Sweep) -> Row:
+    n = len(found.kl_base)
+    return {
+        "tokens": n,
+        "kl_sum": result.k * n,
+        "kl_base_sum": found.k_base * n,
+        "recovery": result.recovery,
+        "recovery_noise": result.recovery_noise,
+        "logit_difference_recovery": result.logit_difference_recovery,
+        "logp_recovery": result.logp_recovery,
+    }

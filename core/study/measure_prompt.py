@@ -1,0 +1,234 @@
+"""Everything a study measures on one prompt, as plain rows; prompts whose answers decode together come as a batch.
+
+The figures are those of `diff`, `sweep` and their like on the prompt alone. Knows a pair and some prompts; keeps
+nothing and writes nothing.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from core.errors import PromptError, TooLongError
+from core.measure.answers import first_divergence
+from core.measure.diff import Diff, diff
+from core.measure.multiple_choice import LETTER_PROMPT, NO_REASONING, LetterChoice, letter_choices
+from core.measure.options import Options
+from core.pair.gates import Gates
+from core.pair.pair import Pair
+from core.pair.parts import MASKS
+from core.pair.prompts import Message, Prompt
+from core.study.answer_table import answer_row
+from core.study.layer_tables import control_rows, shapley_rows, sweep_tables
+from core.study.prompts import StudyPrompt
+from core.study.schema import TABLES, Row, Tables
+from core.study.settings import StudySettings
+from core.study.state_table import state_rows
+from core.study.words_table import word_rows
+from core.study.written import LANES, Written, written_answers
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What one prompt gave.
+
+    Attributes:
+        place: which prompt.
+        tables: rows by table, every column filled or None.
+        states: mean states after every layer, (n_layers, 2, d_model), base first; None where they were not measured.
+    """
+
+    place: int
+    tables: Tables
+    states: Tensor | None
+
+
+def measure_batch(
+    pair: Pair, prompts: Sequence[StudyPrompt], wanted: Collection[int], settings: StudySettings
+) -> Iterator[Measured]:
+    """Measures prompts of one batch, each when it is asked for.
+
+    Answers and letters of the whole batch are made together whatever is wanted, so that the numbers of a prompt do
+    not depend on where a study was stopped.
+
+    Args:
+        pair: the models.
+        prompts: the batch.
+        wanted: places of the prompts to measure.
+        settings: what to measure.
+    """
+    usable = {p.place: prompt_of(pair, p, settings) for p in prompts if problem_of(pair, p, settings) is None}
+    written: dict[int, dict[str, Written]] = {}
+    if settings.measures("answers") and usable:
+        found = written_answers(pair, list(usable.values()), settings.max_new_tokens)
+        written = dict(zip(usable, found, strict=True))
+    letters = _letters(pair, [p for p in prompts if p.place in usable], settings)
+    for prompt in prompts:
+        if prompt.place not in wanted:
+            continue
+        if prompt.place not in usable:
+            reason = problem_of(pair, prompt, settings)
+            yield Measured(prompt.place, _complete(prompt, {"prompts": [_prompt_row(prompt, None, reason)]}), None)
+            continue
+        asked = _Asked(pair, prompt, usable[prompt.place], settings)
+        yield asked.measured(written.get(prompt.place, {}), letters.get(prompt.place))
+
+
+def prompt_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> Prompt:
+    """The question as the models see it.
+
+    Raises:
+        PromptError: there is no chat template, or the text cannot be encoded.
+        TooLongError: it fills the context.
+    """
+    return pair.prompts.chat(_messages(prompt.row.question, settings))
+
+
+def reference_ids(pair: Pair, prompt: Prompt, answer: str) -> tuple[int, ...]:
+    """A reference answer as token ids; where the chat template opens a reasoning, an empty one is closed before it."""
+    return pair.prompts.answer_ids(f"{NO_REASONING}{answer}" if prompt.opens_reasoning else answer)
+
+
+def problem_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> str | None:
+    """Why a prompt cannot be measured; None where it can."""
+    row = prompt.row
+    try:
+        asked = prompt_of(pair, prompt, settings)
+        length = len(asked.ids) + (len(reference_ids(pair, asked, row.answer)) if row.answer else 1)
+        if row.letter is not None:
+            longer = pair.prompts.chat(_messages(row.question + LETTER_PROMPT, settings))
+            length = max(length, len(longer.ids) + len(pair.prompts.answer_ids(NO_REASONING)))
+        if length > pair.max_positions:
+            raise TooLongError(f"It has {length:,} tokens; the context holds {pair.max_positions:,}.", "Shorten it.")
+    except PromptError as error:
+        return f"{prompt.document}: {error.message}"
+    return None
+
+
+def check_pair(pair: Pair, settings: StudySettings) -> None:
+    """Refuses a pair that cannot be asked anything.
+
+    Raises:
+        PromptError: there is no chat template.
+    """
+    pair.prompts.chat(_messages("?", settings))
+
+
+def _messages(question: str, settings: StudySettings) -> list[Message]:
+    asked = [Message(role="user", content=question)]
+    return [Message(role="system", content=settings.system), *asked] if settings.system else asked
+
+
+def _letters(
+    pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings
+) -> dict[int, tuple[LetterChoice, ...]]:
+    """Letters of base and tuned, by place, for the questions whose right option is known."""
+    asked: list[tuple[int, tuple[str, Options]]] = []
+    for prompt in prompts:
+        options = prompt.row.offered()
+        if options is not None and prompt.row.letter is not None:
+            asked.append((prompt.place, (prompt.row.question, options)))
+    if not asked or not settings.measures("letters"):
+        return {}
+    both = Gates.stack([pair.base_gates(), pair.tuned_gates()])
+    found = letter_choices(pair, [question for _, question in asked], both, settings.system, noise=True)
+    return {place: choices for (place, _), choices in zip(asked, found, strict=True)}
+
+
+class _Asked:
+    """One usable prompt."""
+
+    def __init__(self, pair: Pair, prompt: StudyPrompt, asked: Prompt, settings: StudySettings) -> None:
+        self._pair, self._prompt, self._asked, self._settings = pair, prompt, asked, settings
+        self._tables: Tables = {}
+
+    def measured(self, written: dict[str, Written], letters: tuple[LetterChoice, ...] | None) -> Measured:
+        """Every table of this prompt."""
+        row, settings = self._prompt.row, self._settings
+        self._tables["prompts"] = [_prompt_row(self._prompt, self._asked, None)]
+        reference = reference_ids(self._pair, self._asked, row.answer) if row.answer else None
+        if reference is not None and settings.measures("reference"):
+            self._add_text("reference", reference, None, None)
+        parted = first_divergence(*(written[lane].ids for lane in LANES)) if written else None
+        for lane in LANES if written else ():
+            self._add_text(lane, written[lane].ids, written[lane].finished, parted)
+        if letters is not None:
+            self._tables["choices"] = [_choice_row(self._prompt, *letters)]
+        states = None
+        whose, text = ("reference", reference) if reference else ("tuned", written["tuned"].ids if written else None)
+        if text is not None:
+            states = self._look_inside(whose, text)
+        return Measured(self._prompt.place, _complete(self._prompt, self._tables), states)
+
+    def _add_text(self, whose: str, ids: Sequence[int], finished: str | None, parted: int | None) -> None:
+        found: Diff = diff(self._pair, self._asked, ids)
+        row = answer_row(self._pair, self._asked, ids, found)
+        more = {"whose": whose, "finished": finished, "first_divergence": parted}
+        self._tables.setdefault("answers", []).append(row | more)
+        words = word_rows(found.tokens[len(self._asked.ids) :])
+        self._tables.setdefault("words", []).extend({"whose": whose, **word} for word in words)
+
+    def _look_inside(self, whose: str, text: Sequence[int]) -> Tensor | None:
+        """Layers and states, on the reference, or where there is none on the fine-tuned model's answer."""
+        pair, settings, prompt = self._pair, self._settings, self._prompt
+        states: Tensor | None = None
+        found: Tables = {}
+        if settings.measures("representations"):
+            found["representations"], states = state_rows(pair, (*self._asked.ids, *text), self._predicted(text))
+        cut = text[: settings.sweep_tokens]
+        ids, predicted = (*self._asked.ids, *cut), self._predicted(cut)
+        if predicted and prompt.swept and settings.measures("layers"):
+            found |= sweep_tables(pair, ids, predicted)
+        if predicted and prompt.swept and settings.measures("shapley"):
+            seed = settings.seed + prompt.place
+            found["shapley"] = shapley_rows(pair, ids, predicted, settings.permutations, seed)
+        if predicted and prompt.controlled and settings.measures("controls"):
+            rows = control_rows(pair, ids, predicted, settings.random_adapters, settings.seed)
+            found["layers"] = [*found.get("layers", []), *rows]
+        for table, rows in found.items():
+            self._tables[table] = [{"whose": whose, **row} for row in rows]
+        return states
+
+    def _predicted(self, text: Sequence[int]) -> list[int]:
+        parts = self._pair.prompts.answer_parts(text, self._asked).parts
+        return [len(self._asked.ids) + index for index, part in enumerate(parts) if part in MASKS["response"]]
+
+
+def _prompt_row(prompt: StudyPrompt, asked: Prompt | None, left_out: str | None) -> Row:
+    row = prompt.row
+    return {
+        "id": row.id,
+        "twin": prompt.twin or "",
+        "field": row.field or "",
+        "style": row.style or "",
+        "question": row.question,
+        "reference": row.answer,
+        "options": len(row.options),
+        "letter": row.letter,
+        "prompt_tokens": len(asked.ids) if asked else None,
+        "swept": prompt.swept,
+        "controlled": prompt.controlled,
+        "left_out": left_out,
+    }
+
+
+def _choice_row(prompt: StudyPrompt, base: LetterChoice, tuned: LetterChoice) -> Row:
+    right = base.letters.index(prompt.row.letter or "")
+    row: Row = {"options": len(base.letters), "right": prompt.row.letter}
+    for name, choice in (("base", base), ("tuned", tuned)):
+        row |= {
+            name: choice.chosen,
+            f"p_right_{name}": choice.probabilities[right],
+            f"mass_{name}": choice.mass,
+            f"noise_{name}": choice.noise,
+        }
+    return row
+
+
+def _complete(prompt: StudyPrompt, tables: Tables) -> Tables:
+    """Rows with their key and in the order of the table's columns; what was not measured is None."""
+    key = {"document": prompt.document, "corpus": prompt.kind, "source": prompt.corpus}
+    return {
+        table: [{column: (key | row).get(column) for column in TABLES[table]} for row in rows]
+        for table, rows in tables.items()
+    }

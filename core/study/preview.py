@@ -1,0 +1,190 @@
+"""A study before it is run: how many rows, what they look like to the models, and how long it would take.
+
+Knows corpora and a pair's prompts; measures only what is timed, and keeps none of it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.pair.pair import Pair
+from core.study.choice import Kind
+from core.study.corpora import Corpus, read_corpora
+from core.study.measure_prompt import check_pair, measure_batch, problem_of, prompt_of, reference_ids
+from core.study.prompts import StudyPrompt, batches, study_prompts
+from core.study.settings import StudySettings
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row as the models will read it.
+
+    Attributes:
+        id: of the row.
+        prompt: the question through the chat template.
+        reference: the reference answer; null where there is none.
+        n_prompt, n_reference: tokens of each.
+        options: how many options it has.
+        letter: of the right one; null where none is known.
+    """
+
+    id: str
+    prompt: str
+    reference: str | None
+    n_prompt: int
+    n_reference: int
+    options: int
+    letter: str | None
+
+
+@dataclass(frozen=True)
+class CorpusPreview:
+    """What a corpus holds.
+
+    Attributes:
+        name: what tables call it.
+        kind: whether it counts as medical or as general.
+        found: usable rows there are.
+        rows: how many of them were drawn.
+        bad: rows that were skipped, and why.
+        too_long: drawn rows the models cannot take, and why.
+        shown: the first three rows.
+        prompt_tokens, reference_tokens: over the rows drawn.
+    """
+
+    name: str
+    kind: Kind
+    found: int
+    rows: int
+    bad: tuple[str, ...]
+    too_long: tuple[str, ...]
+    shown: tuple[ShownRow, ...]
+    prompt_tokens: int
+    reference_tokens: int
+
+
+@dataclass(frozen=True)
+class StudyPreview:
+    """What a study would do.
+
+    Attributes:
+        corpora: what each holds.
+        prompts: how many prompts there are.
+        swept: on how many of them layers are measured.
+        controlled: on how many of these in random adapters too.
+        seconds_plain, seconds_swept, seconds_controlled: measured for one prompt of each sort, each with what it has
+            beyond the sort before; null where none was timed.
+        seconds: estimate for all prompts at this rate; null where nothing was timed.
+    """
+
+    corpora: tuple[CorpusPreview, ...]
+    prompts: int
+    swept: int
+    controlled: int
+    seconds_plain: float | None
+    seconds_swept: float | None
+    seconds_controlled: float | None
+    seconds: float | None
+
+
+def preview_study(pair: Pair, settings: StudySettings, timed: bool = True) -> StudyPreview:
+    """Reads the corpora, and measures one batch and the layers of one prompt for the time it takes.
+
+    Args:
+        pair: the models.
+        settings: of the study.
+        timed: whether to measure at all.
+
+    Raises:
+        DataError: a corpus cannot be used.
+        PromptError: there is no chat template.
+    """
+    check_pair(pair, settings)
+    corpora = read_corpora(settings.corpora, settings.seed)
+    prompts = study_prompts(corpora, settings)
+    problems = {prompt.place: problem_of(pair, prompt, settings) for prompt in prompts}
+    usable = [prompt for prompt in prompts if problems[prompt.place] is None]
+    plain, swept, controlled = _seconds(pair, usable, settings) if timed else (None, None, None)
+    n_swept, n_controlled = (sum(getattr(p, name) for p in usable) for name in ("swept", "controlled"))
+    counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled))
+    return StudyPreview(
+        corpora=tuple(_corpus(pair, corpus, prompts, problems, settings) for corpus in corpora),
+        prompts=len(prompts),
+        swept=n_swept,
+        controlled=n_controlled,
+        seconds_plain=plain,
+        seconds_swept=swept,
+        seconds_controlled=controlled,
+        seconds=None if plain is None else sum((seconds or 0.0) * n for seconds, n in counts),
+    )
+
+
+def _seconds(
+    pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings
+) -> tuple[float | None, float | None, float | None]:
+    """Seconds a prompt: without layers, what layers add, and what random adapters add to that."""
+    if not usable:
+        return None, None, None
+    batch = batches(usable, settings.batch)[0]
+    plain = _timed(pair, [_as(prompt, False, False) for prompt in batch], settings) / len(batch)
+    found: list[float | None] = []
+    so_far = _timed(pair, [_as(batch[0], False, False)], settings)
+    for name, flags in (("swept", (True, False)), ("controlled", (True, True))):
+        if not any(getattr(prompt, name) for prompt in usable):
+            found.append(None)
+            continue
+        seconds = _timed(pair, [_as(batch[0], *flags)], settings)
+        found.append(max(0.0, seconds - so_far))
+        so_far = seconds
+    return plain, found[0], found[1]
+
+
+def _as(prompt: StudyPrompt, swept: bool, controlled: bool) -> StudyPrompt:
+    return StudyPrompt(
+        prompt.place, prompt.document, prompt.twin, prompt.corpus, prompt.kind, prompt.row, swept, controlled
+    )
+
+
+def _timed(pair: Pair, batch: Sequence[StudyPrompt], settings: StudySettings) -> float:
+    started = time.perf_counter()
+    for _ in measure_batch(pair, batch, {prompt.place for prompt in batch}, settings):
+        pass
+    return time.perf_counter() - started
+
+
+def _corpus(
+    pair: Pair,
+    corpus: Corpus,
+    prompts: Sequence[StudyPrompt],
+    problems: dict[int, str | None],
+    settings: StudySettings,
+) -> CorpusPreview:
+    own = [prompt for prompt in prompts if prompt.corpus == corpus.name]
+    rows = [_shown(pair, prompt, settings) for prompt in own if problems[prompt.place] is None]
+    return CorpusPreview(
+        name=corpus.name,
+        kind=corpus.kind,
+        found=corpus.n_found,
+        rows=len(own),
+        bad=corpus.bad,
+        too_long=tuple(problem for prompt in own if (problem := problems[prompt.place]) is not None),
+        shown=tuple(rows[:SHOWN]),
+        prompt_tokens=sum(row.n_prompt for row in rows),
+        reference_tokens=sum(row.n_reference for row in rows),
+    )
+
+
+def _shown(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> ShownRow:
+    asked = prompt_of(pair, prompt, settings)
+    reference = reference_ids(pair, asked, prompt.row.answer) if prompt.row.answer else ()
+    return ShownRow(
+        id=prompt.row.id,
+        prompt="".join(piece.text for piece in pair.prompts.pieces(asked.ids)),
+        reference=prompt.row.answer,
+        n_prompt=len(asked.ids),
+        n_reference=len(reference),
+        options=len(prompt.row.options),
+        letter=prompt.row.letter,
+    )

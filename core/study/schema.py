@@ -1,0 +1,81 @@
+"""The columns of the tables a study leaves, and their types in parquet.
+
+Knows names and types; what is in the columns says docs/study.md, and whoever fills them.
+"""
+
+from typing import Any
+
+Row = dict[str, Any]
+Tables = dict[str, list[Row]]
+
+_METRICS = ("js", "js_distance", "tv", "entropy_base", "entropy_tuned")
+_KEY = {"document": "text", "corpus": "text", "source": "text"}
+
+TABLES: dict[str, dict[str, str]] = {
+    "prompts": {
+        **_KEY, "id": "text", "twin": "text", "field": "text", "style": "text", "question": "text", "reference": "text",
+        "options": "integer", "letter": "text", "prompt_tokens": "integer", "swept": "flag", "controlled": "flag",
+        "left_out": "text",
+    },
+    "answers": {
+        **_KEY, "whose": "text", "text": "text", "ids": "integers", "finished": "text", "tokens": "integer",
+        "kl_sum": "number", "kl_reverse_sum": "number", "nll_base_sum": "number", "nll_tuned_sum": "number",
+        "kl_median": "number", "kl_p95": "number", "kl_p99": "number", "kl_max": "number",
+        "kl_noise": "number", "kl_sum_with_format": "number", "tokens_with_format": "integer",
+        **{f"{name}_mean": "number" for name in _METRICS}, "top_1pct": "number", "top_5pct": "number",
+        "top_10pct": "number", "tokens_for_50pct": "number", "tokens_for_80pct": "number", "agreement": "number",
+        "unshifted": "number", "marginal": "number", "shifted": "number", "reasoning_text": "text",
+        "answer_text": "text", "reasoning_tokens": "integer", "answer_tokens": "integer", "reasoning_finished": "flag",
+        "words": "integer", "reasoning_share": "number", "medical_terms": "integer", "repetition": "number",
+        "first_divergence": "integer",
+    },
+    "words": {
+        **_KEY, "whose": "text", "word": "integer", "text": "text", "form": "text", "part": "text", "medical": "flag",
+        "category": "text", "format": "flag", "first_token": "integer", "tokens": "integer", "position": "number",
+        "score": "number", "kl_reverse": "number", "js": "number", "delta_logp": "number", "base_entropy": "number",
+        "tuned_entropy": "number", "rank_class": "number",
+    },
+    "layers": {
+        **_KEY, "whose": "text", "adapter": "integer", "kind": "text", "layer": "integer", "tokens": "integer",
+        "kl_sum": "number", "kl_base_sum": "number", "recovery": "number", "recovery_noise": "number",
+        "logit_difference_recovery": "number", "logp_recovery": "number",
+    },
+    "parts": {
+        **_KEY, "whose": "text", "kind": "text", "layer": "integer", "part": "text", "tokens": "integer",
+        "kl_sum": "number", "kl_base_sum": "number", "recovery": "number", "recovery_noise": "number",
+        "logit_difference_recovery": "number", "logp_recovery": "number",
+    },
+    "shapley": {
+        **_KEY, "whose": "text", "layer": "integer", "part": "text", "share": "number", "se": "number",
+        "permutations": "integer",
+    },
+    "representations": {
+        **_KEY, "whose": "text", "layer": "integer", "tokens": "integer", "drift_norm": "number",
+        "drift_cosine": "number",
+    },
+    "similarity": {
+        "corpus": "text", "layer": "integer", "documents": "integer", "tokens": "integer", "cka": "number",
+        "cka_unbiased": "number",
+    },
+    "choices": {
+        **_KEY, "options": "integer", "right": "text", "base": "text", "tuned": "text", "p_right_base": "number",
+        "p_right_tuned": "number", "mass_base": "number", "mass_tuned": "number", "noise_base": "number",
+        "noise_tuned": "number",
+    },
+}  # fmt: skip
+SUMMED_UP = ("similarity",)
+"""Tables made of the whole study; all others grow prompt by prompt."""
+
+
+def parquet_schema(table: str) -> Any:
+    """The table's columns as a pyarrow schema."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+        "integers": pa.list_(pa.int32()),
+    }
+    return pa.schema([(name, types[kind]) for name, kind in TABLES[table].items()])

@@ -1,0 +1,118 @@
+"""Everything that decides what a study computes, as values that can be written down and read back.
+
+Knows values only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from core.errors import ArgumentError
+from core.study.choice import CorpusChoice
+
+MEASUREMENTS: dict[str, str] = {
+    "reference": "both models on the reference answer, token by token, summed up and by word",
+    "answers": "what both models write themselves, and both models on it",
+    "letters": "which option's letter each model would answer with",
+    "layers": "layers grafted one by one, left out one by one, and from below, on some prompts",
+    "shapley": "Shapley shares of every layer's attention and MLP, on the same prompts",
+    "controls": "the layers again in random adapters, on a few prompts",
+    "representations": "how far fine-tuning moved the states after every layer",
+}
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What a study measures.
+
+    Attributes:
+        corpora: which rows.
+        seed: of the rows drawn, the prompts chosen for layers, the orders of Shapley shares and the random adapters.
+        measurements: names out of `MEASUREMENTS`.
+        system: a system prompt before every question; None for none.
+        max_new_tokens: at most so many tokens a written answer.
+        batch: prompts whose answers are decoded together. It decides nothing but rounding.
+        sweep_prompts: of each kind, medical and general, so many prompts are drawn for layers.
+        sweep_tokens: layers are measured on so many tokens of the answer at most, counted from its first.
+        permutations: orders behind the Shapley shares of each prompt.
+        control_prompts: of each kind, so many of the prompts for layers are measured in random adapters too.
+        random_adapters: how many.
+    """
+
+    corpora: tuple[CorpusChoice, ...]
+    seed: int = 0
+    measurements: tuple[str, ...] = tuple(MEASUREMENTS)
+    system: str | None = None
+    max_new_tokens: int = 96
+    batch: int = 8
+    sweep_prompts: int = 40
+    sweep_tokens: int = 96
+    permutations: int = 2
+    control_prompts: int = 8
+    random_adapters: int = 20
+
+    def __post_init__(self) -> None:
+        if not self.corpora:
+            raise ArgumentError("A study needs a corpus.", "Name at least one.")
+        unknown = [name for name in self.measurements if name not in MEASUREMENTS]
+        if unknown or not self.measurements:
+            raise ArgumentError(
+                f"There is no measurement {unknown[0]!r}." if unknown else "Nothing is to be measured.",
+                f"Choose from {', '.join(MEASUREMENTS)}.",
+            )
+        for name in ("max_new_tokens", "batch", "sweep_tokens"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"{name} is {getattr(self, name)}.", "Give at least 1.")
+        for name in ("sweep_prompts", "permutations", "control_prompts", "random_adapters", "seed"):
+            if getattr(self, name) < 0:
+                raise ArgumentError(f"{name} is {getattr(self, name)}.", "Give 0 or more.")
+
+    def measures(self, name: str) -> bool:
+        """Whether a measurement is made."""
+        return name in self.measurements
+
+    @property
+    def sha256(self) -> str:
+        """Of the settings as they are written down; where a file lies is part of them, what it holds is not."""
+        return hashlib.sha256(json.dumps(to_plain(self), sort_keys=True).encode()).hexdigest()
+
+
+def to_plain(settings: StudySettings) -> dict[str, Any]:
+    """Settings as JSON values."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
+    return found
+
+
+def from_plain(values: Mapping[str, Any]) -> StudySettings:
+    """Settings from JSON values.
+
+    Raises:
+        ArgumentError: they are not what `to_plain` writes.
+    """
+    try:
+        corpora = tuple(_corpus(one) for one in values["corpora"])
+        known = {field.name for field in fields(StudySettings)} - {"corpora"}
+        if set(values) - known - {"corpora"}:
+            raise KeyError(sorted(set(values) - known - {"corpora"})[0])
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return StudySettings(**(plain | {"corpora": corpora}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArgumentError(f"These are no settings of a study: {error}.", "Start the study anew.") from error
+
+
+def _corpus(values: Mapping[str, Any]) -> CorpusChoice:
+    only = values["only"]
+    return CorpusChoice(
+        **{
+            **values,
+            "path": Path(values["path"]),
+            "columns": tuple((field, column) for field, column in values["columns"]),
+            "only": None if only is None else (only[0], tuple(only[1])),
+            "fixed_options": tuple(values["fixed_options"]),
+        }
+    )
