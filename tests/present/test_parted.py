@@ -90,7 +90,7 @@ def test_from_the_first_token_on() -> None:
 )
 def test_the_same_answer(ends: tuple[str, str], expected: str) -> None:
     sides = [answer(name, 1, 2, 9, finished=end) for name, end in zip(("base", "tuned"), ends, strict=True)]
-    assert words(*sides) == f"Base and Fine-tuned wrote {expected}"
+    assert words(*sides) == expected
 
 
 def test_an_answer_that_ends_where_the_other_goes_on() -> None:

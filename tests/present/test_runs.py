@@ -168,7 +168,7 @@ def test_the_reference_answer_is_scored_under_every_lane(report: RunReport) -> N
     by_name = {model.name: model.nats for model in report.reference.models}
     for name, field in (("base", "logp_base"), ("tuned", "logp_tuned")):
         own = [-getattr(token, field) for token in report.reference.tokens]
-        assert by_name[name] == pytest.approx(sum(own) / len(own), abs=1e-6)
+        assert by_name[name] == pytest.approx(sum(own) / len(own), abs=1e-5)
     assert by_name["hybrid"] not in (by_name["base"], by_name["tuned"])
 
 

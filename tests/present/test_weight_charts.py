@@ -46,7 +46,7 @@ def part(layer: int, name: str, size: float | None) -> PartChange:
 
 
 def plan(layer: int, name: str, recovery: float | None) -> PlanResult:
-    return PlanResult(f"single {layer} {name}", str(layer), name, 1.0, recovery, 0.01, None, 1)
+    return PlanResult(f"single {layer} {name}", str(layer), name, 1.0, recovery, 0.01, None, 1, -1.0, None, (1.0,))
 
 
 def spec(measure: str) -> dict[str, Any]:
