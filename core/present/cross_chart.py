@@ -76,8 +76,9 @@ def cross_chart(rows: Rows, theme: str = "light") -> Any:
     numbers = base.mark_text(fontSize=14, fontWeight=600, dy=-6).encode(text="shown:N", color=ink)
     noises = base.mark_text(fontSize=10, dy=11).encode(text="moved:N", color=ink)
     width, height = _CELL
+    # A step a row: with a height for the whole, a page that fits charts to its width takes axis and title out of it.
     return alt.layer(cells, frames.transform_filter(own), numbers, noises).properties(
-        width=width * len(models), height=height * len(answers)
+        width=width * len(models), height=alt.Step(height)
     )
 
 
