@@ -143,8 +143,7 @@ class Hybrid:
     def described(self) -> str:
         """What it is made of, for a title."""
         if self.alpha is not None:
-            sign = "−" if self.alpha < 0 else "+"
-            return f"fine-tuned {sign} {abs(self.alpha):g} × (fine-tuned − base), in logits"
+            return f"amplified difference, α {'−' if self.alpha < 0 else ''}{abs(self.alpha):g}"
         if self.site:
             donor, recipient = ("fine-tuned", "base") if self.direction == DIRECTIONS[0] else ("base", "fine-tuned")
             return f"{_SITE_AT[self.site]} layers {self.layers}, patched from {donor} into {recipient}"

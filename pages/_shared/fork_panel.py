@@ -22,7 +22,7 @@ from pages._shared.history import show_latest
 from pages._shared.resources import browser_session
 
 _TYPED = "typed"
-_MODELS = {"tuned": "Fine-tuned", "base": "Base"}
+_MODELS = {"base": "Base", "tuned": "Fine-tuned"}
 
 
 def panel_key(key: str) -> str:

@@ -75,7 +75,7 @@ def _draw(pair: Pair, chosen: LayerText, mixer: Mixer, mixed: Mixed, hybrid: Hyb
     names = {"tuned": "fine-tuned", "base": "base"}
     with st.container(horizontal=True):
         st.metric(
-            "recovery", two_digits(found.recovery), width="content",
+            "recovery", two_digits(_beyond_noise(found.recovery, found.recovery_noise)), width="content",
             help="0 is the model it starts from, 1 the one its layers come from",
         )  # fmt: skip
         st.metric(f"KL({donor}‖hybrid), nats a token", two_digits(found.k), width="content")
@@ -89,6 +89,11 @@ def _draw(pair: Pair, chosen: LayerText, mixer: Mixer, mixed: Mixed, hybrid: Hyb
     after = _strip(pair, chosen, mixed.kl, donor, mixer.k_noise, lane, hybrid.name, "with these layers")
     token_lanes([before, after], key=f"mixed-{lane}")
     draw_legend(mixer.k_noise, f"kl_{donor}_hybrid", parted=False, key=f"legend-{lane}")
+
+
+def _beyond_noise(recovery: float | None, noise: float | None) -> float | None:
+    """The recovery, or 0 where it does not differ from 0 beyond noise."""
+    return 0.0 if recovery is not None and abs(recovery) <= (noise or 0.0) else recovery
 
 
 def _strip(

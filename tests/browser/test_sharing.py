@@ -14,7 +14,7 @@ Visit = Callable[..., Page]
 
 def test_two_sessions_at_once_get_the_answers_they_get_alone(visit: Visit, demo_app: str) -> None:
     """The second question joins the batch in which the first is being answered, and says so."""
-    first, second = (visit(f"{demo_app}/?max_new_tokens=40") for _ in range(2))
+    first, second = (visit(f"{demo_app}/?max_new_tokens=24") for _ in range(2))
     ask(first, "What is asthma?")
     lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
     ask(second, "What is a troponin?")
@@ -25,7 +25,7 @@ def test_two_sessions_at_once_get_the_answers_they_get_alone(visit: Visit, demo_
     together = [[lane_text(page, n) for n in range(3)] for page in (first, second)]
     assert together[0] != together[1]
     for question, texts in zip(("What is asthma?", "What is a troponin?"), together, strict=True):
-        alone = visit(f"{demo_app}/?max_new_tokens=40")
+        alone = visit(f"{demo_app}/?max_new_tokens=24")
         ask(alone, question)
         wait_until_done(alone)
         assert [lane_text(alone, n) for n in range(3)] == texts
@@ -33,7 +33,7 @@ def test_two_sessions_at_once_get_the_answers_they_get_alone(visit: Visit, demo_
 
 def test_a_closed_tab_frees_the_worker(visit: Visit, demo_app: str) -> None:
     """The rows of an answer nobody reads leave the batch in the middle of it."""
-    first, second = visit(f"{demo_app}/?max_new_tokens=400"), visit(f"{demo_app}/?max_new_tokens=400")
+    first, second = visit(f"{demo_app}/?max_new_tokens=240"), visit(f"{demo_app}/?max_new_tokens=240")
     ask(first, "Explain at length how the heart works.")
     lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
     ask(second, "What is asthma?")

@@ -64,8 +64,8 @@ def test_a_title_says_what_a_hybrid_is_made_of() -> None:
             Hybrid(layers="3,7", site="resid_pre", direction="base-into-tuned"),
             "residual before layers 3,7, patched from base into fine-tuned",
         ),
-        (Hybrid(layers="all", alpha=1.5), "fine-tuned + 1.5 × (fine-tuned − base), in logits"),
-        (Hybrid(layers="all", alpha=-0.5), "fine-tuned − 0.5 × (fine-tuned − base), in logits"),
+        (Hybrid(layers="all", alpha=1.5), "amplified difference, α 1.5"),
+        (Hybrid(layers="all", alpha=-0.5), "amplified difference, α −0.5"),
     ],
 )
 def test_a_title_says_what_is_patched_or_amplified(hybrid: Hybrid, words: str) -> None:
