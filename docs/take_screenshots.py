@@ -106,6 +106,28 @@ def words(page: Page) -> None:
     page.wait_for_timeout(800)
 
 
+def forks(page: Page) -> None:
+    """An answer continued from one of its tokens with another one."""
+    ask(page)
+    finish(page)
+    page.locator("[data-testid=lane]").first.locator(".token").nth(14).click()
+    page.get_by_text("put in instead").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Continue from here").click()
+    page.locator("[data-testid=lane]").nth(3).locator(".token").nth(20).wait_for(timeout=60_000)
+    finish(page)
+    page.locator("[data-testid=lane]").nth(3).evaluate("e => e.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(1000)
+
+
+def weights(page: Page) -> None:
+    """The Weights page with its scatter."""
+    ask(page)
+    finish(page)
+    page.get_by_role("link", name="Weights").click()
+    page.get_by_text("Do big weights mean big effects?").wait_for(timeout=60_000)
+    page.wait_for_timeout(30_000)
+
+
 def error(page: Page) -> None:
     """Layers that do not exist."""
     page.get_by_role("textbox", name="as text").fill("3,99")
@@ -216,13 +238,14 @@ def _layers(page: Page) -> None:
     page.wait_for_timeout(1000)
 
 
-ASK = (empty, running, finished, words, error, simple)
+ASK = (empty, running, finished, words, forks, error, simple)
 ON_DIVERGENCE = (why, token_layers, terms, lens)
 ON_LAYERS = (mixer, sweeps, grid, search, checks)
 STATES: dict[str, Callable[[Page], None]] = {
     **{f"ask-{state.__name__}": state for state in ASK},
     **{f"divergence-{state.__name__.replace('_', '-')}": state for state in ON_DIVERGENCE},
     **{f"layers-{state.__name__}": state for state in ON_LAYERS},
+    "weights": weights,
 }
 
 
