@@ -26,11 +26,14 @@ def option_words(choices: Mapping[str, LetterChoice], called: Mapping[str, str])
     """
     flipped = [name for name, _ in _flipped(choices)]
     base, tuned = choices["base"], choices["tuned"]
-    of_base, of_tuned = (f"{c.chosen} ({percent(max(c.probabilities))})" for c in (base, tuned))
+    of_base, of_tuned = (percent(max(choice.probabilities)) for choice in (base, tuned))
     if "tuned" in flipped:
-        first = f"Base would choose {of_base}, Fine-tuned {of_tuned}: the letter flipped."
+        first = (
+            f"Among the letters alone, Base puts {base.chosen} first ({of_base}), Fine-tuned {tuned.chosen} "
+            f"({of_tuned}): the letter flipped."
+        )
     else:
-        first = f"Base and Fine-tuned would both choose {base.chosen}: {of_base} and {of_tuned}."
+        first = f"Among the letters alone, Base and Fine-tuned both put {base.chosen} first ({of_base} and {of_tuned})."
     hybrids = [name for name in choices if name not in ("base", "tuned")]
     said = [
         f"{called[name]} "
@@ -46,7 +49,7 @@ def option_words(choices: Mapping[str, LetterChoice], called: Mapping[str, str])
 def mass_warnings(choices: Mapping[str, LetterChoice], called: Mapping[str, str]) -> tuple[str, ...]:
     """One sentence for each model that would rather not answer with a letter."""
     return tuple(
-        f"{called[name]} would rather not answer with a letter: only {percent(choice.mass)} of its probability falls "
+        f"{called[name]} would rather not answer with a letter: {_at_most(choice.mass)} of its probability falls "
         "on letters, so its choice among them says little."
         for name, choice in choices.items()
         if choice.mass < LITTLE
@@ -74,6 +77,11 @@ def option_texts(options: Options) -> str:
     return " · ".join(
         f"{letter}: {' '.join(text.split())}" for letter, text in zip(options.letters, options.texts, strict=True)
     )
+
+
+def _at_most(share: float) -> str:
+    shown = percent(share)
+    return f"less than {shown[2:]}" if shown.startswith("<") else f"only {shown}"
 
 
 def _flipped(choices: Mapping[str, LetterChoice]) -> list[tuple[str, LetterChoice]]:

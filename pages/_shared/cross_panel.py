@@ -75,6 +75,7 @@ def _draw(report: RunReport, found: AtHand, scores: CrossScores, models: Mapping
         "answers-under-models",
         cross_rows(scores, names),
         partial(cross_chart, theme=st.context.theme.type or "light"),
+        width="content",
     )
     st.caption(f"{_LEGEND} {LIMITS} {_left_out(report, names, models)}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -33,10 +33,11 @@ def draw_figure(
     rows: Rows,
     draw: Callable[[Rows], Any],
     limit: str = LIMIT,
+    width: Literal["stretch", "content"] = "stretch",
 ) -> None:
-    """A chart with its downloads under it; the fields are those of `Figure`."""
+    """A chart with its downloads under it; the fields are those of `Figure`, `width` as wide as the page or its own."""
     figure = Figure(title, source, legend, noise_note, slug, tuple(rows), draw, limit)
-    st.altair_chart(clear(draw(rows)), theme=None)
+    st.altair_chart(clear(draw(rows)), theme=None, width=width)
     draw_exports(figure, slug)
 
 

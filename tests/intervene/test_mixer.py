@@ -54,7 +54,7 @@ def test_only_the_layers_from_the_lowest_change_are_run(pair: Pair, monkeypatch:
     frugal = Mixer(pair, ids, [len(ids) - 1])
     found = frugal.mix(top, top.gates(pair.n_layers))
     assert found.result.layer_rows == pair.n_layers
-    assert found.kl == pytest.approx(mixer.mix(top, top.gates(pair.n_layers)).kl, abs=1e-6)
+    assert found.kl == pytest.approx(mixer.mix(top, top.gates(pair.n_layers)).kl, abs=1e-5)
 
 
 def test_a_mixer_without_positions_says_so(pair: Pair) -> None:

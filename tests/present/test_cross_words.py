@@ -49,7 +49,7 @@ def test_an_answer_likelier_under_another_model_is_named() -> None:
 
 def test_what_lies_within_noise_is_no_difference() -> None:
     same = 0.5 + NOISE
-    said = cross_words(table(row("base", 0.5, 1.0, same), row("tuned", same, 1.0, 0.5)), NAMES)
+    said = cross_words(table(row("base", same, 1.0, 0.5), row("tuned", 0.5, 1.0, same)), NAMES)
     assert "equally likely under both models" in said
     assert "finds all answers equally likely" in said
     assert "times" not in said

@@ -18,7 +18,8 @@ def letters(*p: float, mass: float = 0.9, noise: float = 1e-5) -> LetterChoice:
 def test_a_flip_is_said() -> None:
     choices = {"base": letters(0.2, 0.62, 0.18), "hybrid": letters(0.3, 0.6, 0.1), "tuned": letters(0.3, 0.22, 0.48)}
     assert option_words(choices, CALLED) == (
-        "Base would choose B (62 %), Fine-tuned C (48 %): the letter flipped. Upper stays with B."
+        "Among the letters alone, Base puts B first (62 %), Fine-tuned C (48 %): the letter flipped. "
+        "Upper stays with B."
     )
     rows = option_rows(choices, CALLED)
     assert [row["against Base"] for row in rows] == ["–", "the same", "flipped"]
@@ -29,7 +30,7 @@ def test_a_flip_is_said() -> None:
 def test_no_flip_is_said_and_a_hybrids_own_is() -> None:
     choices = {"base": letters(0.7, 0.3), "hybrid": letters(0.4, 0.6), "tuned": letters(0.6, 0.4)}
     assert option_words(choices, CALLED) == (
-        "Base and Fine-tuned would both choose A: A (70 %) and A (60 %). Upper flips it to B."
+        "Among the letters alone, Base and Fine-tuned both put A first (70 % and 60 %). Upper flips it to B."
     )
 
 
@@ -45,6 +46,7 @@ def test_models_that_would_rather_not_answer_with_a_letter() -> None:
         "Base would rather not answer with a letter: only 0.3 % of its probability falls on letters, so its choice "
         "among them says little.",
     )
+    assert "letter: less than 0.1 % of its" in mass_warnings({"tuned": letters(0.6, 0.4, mass=1e-5)}, CALLED)[0]
     assert [row["on letters at all"] for row in option_rows(choices, CALLED)] == ["0.3 %", "80 %"]
 
 

@@ -78,19 +78,10 @@ def test_from_the_first_token_on() -> None:
     assert "begin with the same token. Then" in words(answer("base", 1, 3), answer("tuned", 1, 4))
 
 
-@pytest.mark.parametrize(
-    ("ends", "expected"),
-    [
-        (("end", "end"), "Base and Fine-tuned wrote the same answer, token for token."),
-        (
-            ("length", "length"),
-            "Base and Fine-tuned wrote the same answer, token for token, as far as they were written.",
-        ),
-    ],
-)
-def test_the_same_answer(ends: tuple[str, str], expected: str) -> None:
-    sides = [answer(name, 1, 2, 9, finished=end) for name, end in zip(("base", "tuned"), ends, strict=True)]
-    assert words(*sides) == expected
+@pytest.mark.parametrize(("end", "so_far"), [("end", ""), ("length", ", as far as they were written")])
+def test_the_same_answer(end: str, so_far: str) -> None:
+    sides = [answer(name, 1, 2, 9, finished=end) for name in ("base", "tuned")]
+    assert words(*sides) == f"Base and Fine-tuned wrote the same answer, token for token{so_far}."
 
 
 def test_an_answer_that_ends_where_the_other_goes_on() -> None:
