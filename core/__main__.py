@@ -24,6 +24,7 @@ COMMANDS = {
     "grid": "patch one model's activations into the other, layer by position: what each patch brings over",
     "search": "find small sets of layers that bring back most of the fine-tune, and hold them against controls",
     "weights": "measure how much the fine-tune changed every weight matrix",
+    "study": "measure both models over many prompts of several corpora, stop, resume, look ahead",
     "finetune": "train a LoRA adapter on question–answer rows",
 }
 

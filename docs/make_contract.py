@@ -31,6 +31,7 @@ from core.pair.parts import MASKS, Part
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
 from core.present.report import Report
 from core.present.reports import REPORTS
+from core.study.settings import StudySettings
 from core.train.settings import FinetuneSettings
 
 TARGET = FOLDER / "contract.md"
@@ -166,7 +167,8 @@ def option_row(action: argparse.Action, known: dict[str, str]) -> tuple[str, str
 
 def option_table(name: str, parser: argparse.ArgumentParser) -> str:
     """What a command takes."""
-    known = MEANINGS["options"] | (attributes(FinetuneSettings) if name == "finetune" else {})
+    settings = {"finetune": FinetuneSettings, "study": StudySettings}
+    known = MEANINGS["options"] | (attributes(settings[name]) if name in settings else {})
     rows = [option_row(action, known) for action in parser._actions if action.dest != "help"]
     return table(("argument", "meaning"), rows)
 

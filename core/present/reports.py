@@ -16,6 +16,7 @@ from core.present.forks import Fork
 from core.present.hybrids import Hybrid
 from core.present.layer_reports import GridReport, LensReport, SearchReport, SweepReport, WeightsReport, WhyReport
 from core.present.report import Report
+from core.present.study_reports import StudyReport
 from core.train.preview import Preview
 from core.train.settings import FinetuneResult, FinetuneSettings
 
@@ -133,5 +134,6 @@ REPORTS: dict[str, type] = {
     "grid": GridReport,
     "search": SearchReport,
     "weights": WeightsReport,
+    "study": StudyReport,
     "finetune": FinetuneReport,
 }

@@ -3,6 +3,7 @@
 Both measure the same batches, so they give the same numbers. Knows batches and workers; knows no folder.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ class _Worker:
 
     def __init__(self, choice: PairChoice) -> None:
         self._engine = LocalEngine(choice.load())
+
+    def pid(self) -> int:
+        return os.getpid()
 
     def facts(self) -> PairFacts:
         return self._engine.facts()

@@ -5,7 +5,7 @@ Knows corpora and a pair's prompts; measures only what is timed, and keeps none 
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.pair.pair import Pair
 from core.study.choice import Kind
@@ -15,6 +15,7 @@ from core.study.prompts import StudyPrompt, batches, study_prompts
 from core.study.settings import StudySettings
 
 SHOWN = 3
+TIMED_ADAPTERS = 2
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def _seconds(
         if not any(getattr(prompt, name) for prompt in usable):
             found.append(None)
             continue
-        seconds = _timed(pair, [_as(batch[0], *flags)], settings)
-        found.append(max(0.0, seconds - so_far))
+        few = replace(settings, random_adapters=min(TIMED_ADAPTERS, settings.random_adapters))
+        seconds = _timed(pair, [_as(batch[0], *flags)], few)
+        scale = settings.random_adapters / TIMED_ADAPTERS if name == "controlled" else 1.0
+        found.append(max(0.0, seconds - so_far) * max(1.0, scale))
         so_far = seconds
     return plain, found[0], found[1]
 

@@ -1,0 +1,56 @@
+"""A study in words: what a run left, and what a run would do.
+
+Knows reports; computes nothing.
+"""
+
+from core.present.study_reports import StudyReport
+from core.study.preview import CorpusPreview, StudyPreview
+
+
+def study_text(report: StudyReport) -> str:
+    """What `study` prints without `--json`."""
+    if report.preview is not None:
+        return _preview_text(report.preview)
+    left_out = [f"left out: {reason}" for reason in report.left_out]
+    tables = ", ".join(f"{name} {rows:,}" for name, rows in report.tables.items())
+    lines = [
+        f"{report.state}: {report.done:,} of {report.prompts:,} prompts in {report.folder}",
+        f"rows: {tables}",
+        *left_out,
+    ]
+    if report.state == "stopped":
+        lines.append(f"go on with: python -m core study resume {report.folder}")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves two digits: 45 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _preview_text(preview: StudyPreview) -> str:
+    lines: list[str] = []
+    for corpus in preview.corpora:
+        lines += _corpus_lines(corpus)
+    lines.append(
+        f"{preview.prompts:,} prompts, layers on {preview.swept:,} of them, random adapters on {preview.controlled:,}"
+    )
+    if preview.seconds is not None:
+        lines.append(f"about {duration(preview.seconds)} on this device")
+    return "\n".join(lines)
+
+
+def _corpus_lines(corpus: CorpusPreview) -> list[str]:
+    lines = [
+        f"{corpus.name} ({corpus.kind}): {corpus.rows:,} of {corpus.found:,} rows, {corpus.prompt_tokens:,} tokens of "
+        f"questions, {corpus.reference_tokens:,} of reference answers"
+    ]
+    lines += [f"  skipped: {reason}" for reason in (*corpus.bad, *corpus.too_long)]
+    for row in corpus.shown:
+        lines += [f"  {row.id}", *(f"    {line}" for line in row.prompt.splitlines())]
+        lines.append(
+            f"    ⟦{row.reference}⟧" if row.reference else f"    ({row.options} options, {row.letter} is right)"
+        )
+    return lines

@@ -1,0 +1,238 @@
+"""Corpora as a study reads them: every source, every column, and every row that cannot be used."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ArgumentError, DataError
+from core.study.choice import PRESETS, CorpusChoice, parse_corpus
+from core.study.corpora import Corpus, CorpusRow, read_corpora, read_corpus
+from core.study.prompts import batches, study_prompts
+from core.study.settings import StudySettings
+
+GOOD = {"id": "q1", "question": "What is asthma?", "answer": "A disease of the airways."}
+
+
+def write(path: Path, *lines: Any) -> Path:
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def read(spec: object, seed: int = 0) -> Corpus:
+    return read_corpus(parse_corpus(f"{spec},kind=medical"), seed)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv", "rows.parquet"])
+def test_the_same_rows_come_out_of_every_kind_of_file(tmp_path: Path, name: str) -> None:
+    rows = [{"Q": "What is asthma?", "A": "A disease.", "topic": "lungs"}, {"Q": "Why?", "A": "None", "topic": "x"}]
+    path = tmp_path / name
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        import pandas as pd
+
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        write(path, *rows)
+    corpus = read(f"{path},question=Q,answer=A,field=topic,name=mine")
+    assert corpus.name == "mine"
+    assert [(row.question, row.answer, row.field) for row in corpus.rows] == [
+        ("What is asthma?", "A disease.", "lungs"),
+        ("Why?", "None", "x"),
+    ]
+    assert len({row.id for row in corpus.rows}) == 2
+
+
+def test_shipped_corpora_keep_their_twins_when_few_rows_are_drawn() -> None:
+    corpora = read_corpora([parse_corpus(f"shipped:{kind},rows=5") for kind in ("medical", "general")], seed=3)
+    assert [corpus.kind for corpus in corpora] == ["medical", "general"]
+    assert [row.twin for row in corpora[0].rows] == [row.id for row in corpora[1].rows]
+    again, other = (read_corpus(parse_corpus("shipped:medical,rows=5"), seed) for seed in (3, 4))
+    assert again.sha256 == corpora[0].sha256 != other.sha256
+    assert (len(again.rows), again.n_found) == (5, 126)
+
+
+@pytest.mark.parametrize("letter", ["B", "b", 1, "lungs"])
+def test_options_become_lines_and_the_right_one_a_letter(tmp_path: Path, letter: object) -> None:
+    line = {
+        "question": "Which organ has airways?",
+        "options": ["heart", "lungs"],
+        "letter": letter,
+        "context": "A man.",
+    }
+    (row,) = read(write(tmp_path / "rows.jsonl", line)).rows
+    assert row == CorpusRow(
+        id="rows.jsonl line 1",
+        question="A man.\n\nWhich organ has airways?\nA. heart\nB. lungs",
+        answer=None,
+        options=("heart", "lungs"),
+        letter="B",
+    )
+    offered = row.offered()
+    assert offered is not None
+    assert offered.letters == ("A", "B")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{not json", "line 2 is not JSON"),
+        ('["a list"]', "line 2 is a list"),
+        ({"answer": "Yes."}, "line 2 has no 'question'"),
+        ({"question": "Why?"}, "line 2 has neither an answer nor options"),
+        ({"question": 5, "answer": "Yes."}, "'question' is a int"),
+        ({"id": "q1", "question": "Why?", "answer": "Yes."}, "line 2 has the id 'q1' of rows.jsonl line 1"),
+        ({"question": "Why?", "options": ["one"]}, "line 2 has the options A"),
+        ({"question": "Why?", "options": list("abcdef")}, "A, B, C, D, E, F"),
+        ({"question": "Why?", "options": {"B": "x", "C": "y"}}, "the options B, C"),
+        ({"question": "Why?", "options": ["x", "y"], "letter": 2}, "the right option is 2; there are A, B"),
+        ({"question": "Why?", "options": ["x", "y"], "letter": -1}, "the right option is -1"),
+        ({"question": "Why?", "options": ["x", "y"], "letter": "z"}, "the right option is 'z'"),
+        ({"question": "Why?", "options": ["x", "x"], "letter": "x"}, "the right option is 'x'"),
+    ],
+)
+def test_a_bad_row_is_named_and_refused_or_skipped(tmp_path: Path, line: object, says: str) -> None:
+    path = write(tmp_path / "rows.jsonl", GOOD, line)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert says in caught.value.message
+    assert caught.value.remedy
+    corpus = read(f"{path},bad=skip")
+    assert [row.id for row in corpus.rows] == ["q1"]
+    assert len(corpus.bad) == 1
+    assert says in corpus.bad[0]
+
+
+def test_many_bad_rows_are_named_together(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", GOOD, {"answer": "Yes."}, "{")
+    with pytest.raises(DataError, match=r"2 rows of rows.jsonl cannot be used") as caught:
+        read(path)
+    assert "line 2" in caught.value.message
+    assert "line 3" in caught.value.message
+
+
+def test_a_file_of_bad_rows_only_holds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows that can be used"):
+        read(f"{write(tmp_path / 'rows.jsonl', {'x': 1})},bad=skip")
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("rows.csv", "Nothing says whether"),
+        ("rows.csv,kind=medicine", "'kind=medicine'"),
+        ("rows.csv,kind=medical,rows=0", "'rows=0'"),
+        ("shipped:surgery", "no corpus 'shipped:surgery'"),
+        ("preset:moon", "no preset 'preset:moon'"),
+        ("rows.csv,kind=general,at=folder", "at= goes with a preset"),
+    ],
+)
+def test_a_spec_that_makes_no_sense_is_refused(spec: str, says: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        parse_corpus(spec)
+    assert says in caught.value.message
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'Frage'"):
+        read(f"{write(tmp_path / 'rows.jsonl', GOOD)},question=Frage")
+
+
+def test_two_corpora_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", GOOD)
+    with pytest.raises(DataError, match="called 'rows'"):
+        read_corpora([parse_corpus(f"{path},kind=medical")] * 2, 0)
+
+
+# A row as the hub has it → what a study makes of it.
+HUB_ROWS: dict[str, tuple[str, str, dict[str, Any], CorpusRow]] = {
+    "medical-o1": (
+        "en", "train",
+        {"Question": "What is it?", "Complex_CoT": "Okay, so.", "Response": "Asthma."},
+        CorpusRow("ROW", "What is it?", "Asthma."),
+    ),
+    "medqa": (
+        "default", "test",
+        {"question": "Which?", "answer": "Ibuprofen", "options": {"A": "Aspirin", "B": "Ibuprofen"},
+         "meta_info": "step1", "answer_idx": "B", "metamap_phrases": ["which"]},
+        CorpusRow("ROW", "Which?\nA. Aspirin\nB. Ibuprofen", None, ("Aspirin", "Ibuprofen"), "B", "step1"),
+    ),
+    "medmcqa": (
+        "default", "validation",
+        {"id": "x7", "question": "Which?", "opa": "a1", "opb": "b1", "opc": "c1", "opd": "d1", "cop": 2,
+         "choice_type": "single", "exp": "Since it is.", "subject_name": "Anatomy", "topic_name": None},
+        CorpusRow("x7", "Which?\nA. a1\nB. b1\nC. c1\nD. d1", "Since it is.", ("a1", "b1", "c1", "d1"), "C", "Anatomy"),
+    ),
+    "pubmedqa": (
+        "pqa_labeled", "train",
+        {"pubid": 21645374, "question": "Do they?", "context": {"contexts": ["One.", "Two."], "labels": ["A", "B"]},
+         "long_answer": "They may.", "final_decision": "maybe"},
+        CorpusRow("21645374", "One.\n\nTwo.\n\nDo they?\nA. yes\nB. no\nC. maybe", "They may.", ("yes", "no", "maybe"),
+                  "C"),
+    ),
+    "mmlu-medical": (
+        "all", "test",
+        {"question": "Which?", "subject": "anatomy", "choices": ["w", "x", "y", "z"], "answer": 3},
+        CorpusRow("ROW", "Which?\nA. w\nB. x\nC. y\nD. z", None, ("w", "x", "y", "z"), "D", "anatomy"),
+    ),
+    "mmlu-general": (
+        "all", "test",
+        {"question": "Which?", "subject": "astronomy", "choices": ["w", "x", "y", "z"], "answer": 0},
+        CorpusRow("ROW", "Which?\nA. w\nB. x\nC. y\nD. z", None, ("w", "x", "y", "z"), "A", "astronomy"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_reads_a_folder_in_the_layout_of_the_hub(tmp_path: Path, name: str) -> None:
+    import pandas as pd
+
+    config, split, line, expected = HUB_ROWS[name]
+    lines = [line, {**line, "subject": "jurisprudence"}] if "subject" in line else [line]
+    (tmp_path / "data").mkdir()
+    pd.DataFrame(lines).to_parquet(tmp_path / "data" / f"{split}.parquet")
+    (tmp_path / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: {config}\n  data_files:\n"
+        f"  - split: {split}\n    path: data/{split}.parquet\n---\n"
+    )
+    corpus = read_corpus(parse_corpus(f"preset:{name},at={tmp_path}"), 0)
+    (row,) = corpus.rows
+    assert (corpus.name, corpus.kind) == (name, "general" if name == "mmlu-general" else "medical")
+    assert row == CorpusRow(**{**expected.__dict__, "id": row.id if expected.id == "ROW" else expected.id})
+    assert PRESETS[name].hub_id is not None
+
+
+def rows_of(name: str, n: int, kind: str = "medical") -> Corpus:
+    rows = tuple(CorpusRow(str(k), "Why?", "So.") for k in range(n))
+    return Corpus(name, "medical" if kind == "medical" else "general", rows, n, ())
+
+
+def settings(**changes: Any) -> StudySettings:
+    return StudySettings((CorpusChoice(Path("x")),), **changes)
+
+
+def test_corpora_take_turns_and_shared_ids_are_told_apart() -> None:
+    prompts = study_prompts([rows_of("a", 3), rows_of("b", 1, "general")], settings())
+    assert [p.document for p in prompts] == ["a:0", "b:0", "a:1", "a:2"]
+    assert [p.place for p in prompts] == [0, 1, 2, 3]
+    assert [len(batch) for batch in batches(prompts, 3)] == [3, 1]
+
+
+def test_so_many_prompts_of_each_kind_are_swept_and_some_of_them_controlled() -> None:
+    corpora = [rows_of("a", 30), rows_of("b", 20), rows_of("c", 50, "general")]
+    prompts = study_prompts(corpora, settings(sweep_prompts=7, control_prompts=3))
+    for kind in ("medical", "general"):
+        own = [p for p in prompts if p.kind == kind]
+        assert sum(p.swept for p in own) == 7
+        assert sum(p.controlled for p in own) == 3
+        assert all(p.swept for p in own if p.controlled)
+    other = study_prompts(corpora, settings(sweep_prompts=7, control_prompts=3, seed=1))
+    assert [p.swept for p in other] != [p.swept for p in prompts]
