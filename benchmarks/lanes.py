@@ -31,6 +31,7 @@ from core.pair.prompts import Message, Prompt
 
 PROMPT_TOKENS = 60
 NEW = 32
+NEW_TOGETHER = 16
 PEOPLE = 8
 QUESTIONS = (
     "What is asthma and how is it treated?",
@@ -106,21 +107,21 @@ def lanes_of(pair: Pair) -> tuple[Lane, ...]:
     return Lane("base", pair.base_gates()), Lane("hybrid", upper), Lane("tuned", pair.tuned_gates())
 
 
-def in_turn(tasks: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Seconds of each task, one after the other, so many times over, after one time that does not count."""
+def in_turn(tasks: dict[str, Callable[[], object]], runs: int, warm: int = 1) -> dict[str, list[float]]:
+    """Seconds of each task, one after the other, so many times over, after `warm` times that do not count."""
     taken: dict[str, list[float]] = {name: [] for name in tasks}
-    for run in range(runs + 1):
+    for run in range(runs + warm):
         for name, task in tasks.items():
             started = time.perf_counter()
             task()
-            if run:
+            if run >= warm:
                 taken[name].append(time.perf_counter() - started)
     return taken
 
 
-def decoded(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...]) -> list[list[int]]:
+def decoded(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...], n_new: int = NEW) -> list[list[int]]:
     """Answers without scores."""
-    decoding = Decoding(pair, prompt.ids, lanes, max_new_tokens=NEW)
+    decoding = Decoding(pair, prompt.ids, lanes, max_new_tokens=n_new)
     for _ in decoding:
         pass
     return decoding.tokens
@@ -178,7 +179,7 @@ def together(pair: Pair, runs: int) -> dict[str, Any]:
     worker = Worker(pair)
 
     def ask(number: int) -> Any:
-        return worker.submit(Job(prompts[number], lanes, Sampling(), NEW), f"person {number}")
+        return worker.submit(Job(prompts[number], lanes, Sampling(), NEW_TOGETHER), f"person {number}")
 
     def at_once() -> None:
         for request in [ask(number) for number in range(PEOPLE)]:
@@ -189,8 +190,8 @@ def together(pair: Pair, runs: int) -> dict[str, Any]:
             ask(number).wait()
 
     try:
-        taken = in_turn({"at once": at_once, "in turn": one_by_one}, runs)
-        alone = [decoded(pair, prompt, lanes) for prompt in prompts]
+        alone = [decoded(pair, prompt, lanes, NEW_TOGETHER) for prompt in prompts]
+        taken = in_turn({"at once": at_once, "in turn": one_by_one}, runs, warm=0)
         requests = [ask(number) for number in range(PEOPLE)]
         for request in requests:
             request.wait()
@@ -200,7 +201,7 @@ def together(pair: Pair, runs: int) -> dict[str, Any]:
         ]
     finally:
         worker.shutdown()
-    n_tokens = PEOPLE * len(lanes) * NEW
+    n_tokens = PEOPLE * len(lanes) * NEW_TOGETHER
     return {
         "people": PEOPLE,
         "seconds": {name: spread(times) for name, times in taken.items()},
@@ -221,7 +222,7 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--print-only", action="store_true", help="keep no results")
     options = parser.parse_args()
-    figures: dict[str, Any] = {"new_tokens": NEW}
+    figures: dict[str, Any] = {"new_tokens": NEW, "new_tokens_together": NEW_TOGETHER}
     for dtype in options.dtypes:
         pair = load_pair("demo", dtype=dtype)
         pair.prompts.end_ids = ()  # nothing ends early, here or there
