@@ -46,16 +46,17 @@ class Effect:
 
 @dataclass(frozen=True, eq=False)
 class _Figures:
-    """Of rows at some predictions: KL(donor‖row), logit difference, log-probability written; (predictions, rows)."""
+    """Of rows at some predictions, (predictions, rows).
+
+    Attributes:
+        kl: KL(donor‖row).
+        difference: of the contrasted logits.
+        logp: log-probability of the written token; 0 where those are not known.
+    """
 
     kl: Tensor
     difference: Tensor
     logp: Tensor
-
-    def means_written(self) -> list[float]:
-        """Mean log-probability of each row."""
-        found: list[float] = self.logp.mean(dim=0).tolist()
-        return found
 
 
 class Contrast:
@@ -88,10 +89,10 @@ class Contrast:
         noise = (ends.difference - others.difference).abs().amax(dim=1)
         self._ld_recipient, self._ld_donor = ends.difference.unbind(dim=1)
         self._counts = (self._ld_donor - self._ld_recipient).abs() > UNDEFINED_UNDER * noise
-        means, again_means = ends.means_written(), others.means_written()
-        self._logp = (means[0], means[1])
-        logp_noise = max(abs(a - b) for a, b in zip(means, again_means, strict=True))
-        self._logp_moves = abs(means[1] - means[0]) >= max(UNDEFINED_UNDER * logp_noise, 1e-12)
+        means, again_means = ends.logp.mean(dim=0), others.logp.mean(dim=0)
+        self._logp_recipient, self._logp_donor = means.tolist()
+        moved = abs(self._logp_donor - self._logp_recipient)
+        self._logp_moves = moved > UNDEFINED_UNDER * float((means - again_means).abs().max())
 
     @property
     def contrasted_ids(self) -> tuple[int, int] | None:
@@ -120,7 +121,8 @@ class Contrast:
         k = ((self.kl_base[:first].sum() + found.kl.sum(dim=0)) / len(self.kl_base)).tolist()
         moved = found.difference - self._ld_recipient[first:].unsqueeze(1)
         differences = self._recovered(moved, first)
-        written = found.means_written() if self._written is not None and not first else [None] * len(states)
+        whole = self._written is not None and not first
+        written = found.logp.mean(dim=0).tolist() if whole else [None] * len(states)
         return [
             Effect(
                 k=k[row],
@@ -175,4 +177,4 @@ class Contrast:
     def _logp_recovery(self, logp: float | None) -> float | None:
         if logp is None or not self._logp_moves:
             return None
-        return (logp - self._logp[0]) / (self._logp[1] - self._logp[0])
+        return float((logp - self._logp_recipient) / (self._logp_donor - self._logp_recipient))

@@ -43,7 +43,7 @@ class PlanResult:
     recovery_noise: float | None
     logit_difference_recovery: float | None
     layer_rows: int
-    logp: float
+    logp: float | None
     logp_recovery: float | None
     kl: tuple[float, ...]
 
@@ -68,8 +68,8 @@ class Sweep:
     results: tuple[PlanResult, ...]
     layer_rows: int
     forwards_equivalent: float
-    logp_recipient: float
-    logp_donor: float
+    logp_recipient: float | None
+    logp_donor: float | None
     kl_base: tuple[float, ...]
     shared: bool
 
@@ -116,8 +116,8 @@ def sweep(
         results=results,
         layer_rows=walked.layer_rows,
         forwards_equivalent=walked.forwards_equivalent,
-        logp_recipient=ends[0].logp or 0.0,
-        logp_donor=ends[1].logp or 0.0,
+        logp_recipient=ends[0].logp,
+        logp_donor=ends[1].logp,
         kl_base=ends[0].kl,
         shared=walked.shared,
     )
@@ -134,7 +134,7 @@ def plan_result(plan: Plan, effect: Effect, contrast: Contrast, layer_rows: int)
         recovery_noise=contrast.noise(effect.k),
         logit_difference_recovery=effect.logit_difference_recovery,
         layer_rows=layer_rows,
-        logp=effect.logp or 0.0,
+        logp=effect.logp,
         logp_recovery=effect.logp_recovery,
         kl=effect.kl,
     )

@@ -56,8 +56,10 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ArgumentError(f"There is no search {self.method!r}.", f"Use {', '.join(METHODS)}.")
-        if not self.reaches or not all(0 < reach <= 1 for reach in self.reaches):
-            raise ArgumentError(f"A reach of {self.reaches} makes no sense.", "Use more than 0 and at most 1.")
+        wrong = [reach for reach in self.reaches if not 0 < reach <= 1]
+        if wrong or not self.reaches:
+            what = wrong[0] if wrong else "nothing"
+            raise ArgumentError(f"A reach of {what} makes no sense.", "Use more than 0 and at most 1.")
         counts = (self.permutations, self.random_sets, self.random_adapters)
         if min(counts) < 0:
             raise ArgumentError(f"{min(counts)} is no number of permutations or controls.", "Use 0 or more.")

@@ -72,8 +72,8 @@ class SweepReport(Report):
     k_base: float
     k_noise: float
     kl_base: tuple[float, ...]
-    logp_recipient: float
-    logp_donor: float
+    logp_recipient: float | None
+    logp_donor: float | None
     plans: tuple[PlanResult, ...]
     shared: bool
     layer_rows_total: int
