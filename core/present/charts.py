@@ -78,6 +78,21 @@ def loss_chart(curve: Sequence[CurvePoint]) -> Any:
     return themed(alt.layer(*layers).properties(width=560, height=320, title=title, padding=room))
 
 
+_AWAY, _NEITHER, _TOWARDS = "rgba(0,114,178,1)", "rgba(62,96,170,0)", "rgba(123,79,163,1)"
+
+
+def signed_colour(field: str, title: str, end: float) -> Any:
+    """Colour of a cell that may move towards the donor (above 0) or away from it, on a fixed scale from −end to end.
+
+    What is 0 is the page itself, whatever its theme.
+    """
+    return alt.Color(
+        f"{field}:Q",
+        scale=alt.Scale(domain=[-end, 0, end], range=[_AWAY, _NEITHER, _TOWARDS], clamp=True, interpolate="rgb"),
+        legend=alt.Legend(title=title, values=[-end, 0, end], format="~g", gradientLength=160),
+    )
+
+
 PART_COLOURS = {"attention": "#0B7A75", "MLP": "#C58B00"}
 Rows = Sequence[dict[str, Any]]
 

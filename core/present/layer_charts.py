@@ -9,10 +9,9 @@ from typing import Any
 import altair as alt
 
 from core.intervene.recovery import PlanResult, Sweep
-from core.present.charts import Rows
+from core.present.charts import Rows, signed_colour
 
 ORDERED = ("#7B4FA3", "#009E73", "#C58B00", "#0B7A75", "#CC79A7", "#444444")
-_SIGNS = {"towards the donor": "#7B4FA3", "away from it": "#0072B2"}
 
 
 def sweep_rows(sweeps: dict[str, Sweep]) -> Rows:
@@ -94,32 +93,16 @@ def increments_chart(rows: Rows) -> Any:
 
 
 def parts_chart(rows: Rows) -> Any:
-    """Recovery of each layer's attention, MLP and both, on a fixed scale from −1 to 1.
-
-    The colour is the sign and its strength the size, so that it reads on light and dark.
-    """
+    """Recovery of each layer's attention, MLP and both, on a fixed scale from −1 to 1."""
     shown = {"attn": "attention", "mlp": "MLP", "both": "both"}
-    values = [
-        {**row, "shown": shown[row["part"]], "size": abs(row["recovery"]), "sign": list(_SIGNS)[row["recovery"] < 0]}
-        for row in rows
-        if row["recovery"] is not None
-    ]
+    values = [{**row, "shown": shown[row["part"]]} for row in rows if row["recovery"] is not None]
     return (
         alt.Chart(alt.Data(values=values))
         .mark_rect(stroke="#7B8490", strokeWidth=0.3, strokeOpacity=0.5)
         .encode(
             x=alt.X("shown:N", title=None, sort=list(shown.values()), axis=alt.Axis(labelAngle=0)),
             y=alt.Y("layer:O", title="layer", sort="descending"),
-            color=alt.Color(
-                "sign:N",
-                scale=alt.Scale(domain=list(_SIGNS), range=list(_SIGNS.values())),
-                legend=alt.Legend(title=None),
-            ),
-            fillOpacity=alt.FillOpacity(
-                "size:Q",
-                scale=alt.Scale(domain=[0, 1], range=[0, 1], clamp=True),
-                legend=alt.Legend(title="recovery", values=[0, 0.5, 1]),
-            ),
+            color=signed_colour("recovery", "recovery", 1),
             tooltip=["layer:O", "shown:N", alt.Tooltip("recovery:Q", format=".3f")],
         )
         .properties(width=220, height=440)

@@ -13,7 +13,7 @@ from core.intervene.search import FoundSet
 from core.intervene.sets import set_name
 from core.intervene.shapley import Share
 from core.intervene.smallest import Step
-from core.present.charts import PART_COLOURS, Rows
+from core.present.charts import PART_COLOURS, Rows, signed_colour
 
 _PARTS = {"attn": "attention", "mlp": "MLP"}
 MAX_LABELS = 40
@@ -113,18 +113,12 @@ def grid_scale(n_predictions: int) -> str:
 
 
 def grid_chart(rows: Rows, value: str, layers: Sequence[int], positions: Sequence[int], end: float) -> Any:
-    """A patch grid: one row a layer, layer 0 at the bottom, one column a patched token; blank where undefined.
-
-    The colour is the sign and its strength the size, so that it reads on light and dark.
-    """
+    """A patch grid: one row a layer, layer 0 at the bottom, one column a patched token; blank where undefined."""
     texts = {row["pos"]: row["token"] for row in rows}
     labelled = [pos for k, pos in enumerate(positions) if k % max(1, -(-len(positions) // MAX_LABELS)) == 0]
     named = " : ".join(f"datum.value == {pos} ? {_quoted(texts.get(pos, ''))}" for pos in labelled) or "''"
     axis = alt.Axis(labelAngle=-60, values=labelled, labelExpr=f"{named} : ''", ticks=False, labelOverlap=False)
-    signs = ["towards the donor", "away from it"]
-    cells = [
-        {**row, "size": abs(row["value"]), "sign": signs[row["value"] < 0]} for row in rows if row["value"] is not None
-    ]
+    cells = [row for row in rows if row["value"] is not None]
     across = alt.Scale(domain=list(positions))
     return (
         alt.Chart(alt.Data(values=cells))
@@ -132,14 +126,7 @@ def grid_chart(rows: Rows, value: str, layers: Sequence[int], positions: Sequenc
         .encode(
             x=alt.X("pos:O", title="token whose activation is replaced", scale=across, axis=axis),
             y=alt.Y("layer:O", title="layer", scale=alt.Scale(domain=sorted(layers, reverse=True))),
-            color=alt.Color(
-                "sign:N", scale=alt.Scale(domain=signs, range=["#7B4FA3", "#0072B2"]), legend=alt.Legend(title=None)
-            ),
-            fillOpacity=alt.FillOpacity(
-                "size:Q",
-                scale=alt.Scale(domain=[0, end], range=[0, 1], clamp=True),
-                legend=alt.Legend(title=value.replace("_", " "), values=[0, end / 2, end]),
-            ),
+            color=signed_colour("value", value.replace("_", " "), end),
             tooltip=["layer:O", "pos:O", "token:N", alt.Tooltip("value:Q", format=".3f")],
         )
         .properties(width=max(240, min(900, 16 * len(positions))), height=14 * len(layers))
