@@ -10,10 +10,10 @@ from math import fsum
 from core.measure.answer_text import answer_figures
 from core.measure.diff import Diff
 from core.measure.tokens import TokenScore
-from core.measure.wordforms import words
 from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Prompt
+from core.study.explanation import explanation
 from core.study.schema import Row
 from core.study.words_table import token_texts
 
@@ -36,7 +36,7 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
     kl, with_format = found.summary["kl_tuned_base"], found.summary_with_format["kl_tuned_base"]
     figures = asdict(answer_figures(pair.prompts, prompt, ids))
     stretches = {part: _text_of(tokens, part) for part in ("reasoning", "answer")}
-    n_words = {part: len(words(text)) for part, text in stretches.items()}
+    explained = explanation(list(stretches.items()))
     return {
         "text": pair.prompts.text(ids),
         "ids": list(ids),
@@ -57,7 +57,8 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
         **asdict(found.choices),
         "reasoning_text": stretches["reasoning"],
         "answer_text": stretches["answer"],
-        "reasoning_share": n_words["reasoning"] / max(1, sum(n_words.values())),
+        "reasoning_share": explained.reasoning_share,
+        "connectives": explained.per_100_words,
         **figures,
     }
 

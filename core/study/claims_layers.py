@@ -27,10 +27,16 @@ def carrying(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setti
     """The claims of question 3 for which there are rows."""
     layers = tables["layers"]
     return [
-        _depth(f"3{letter}", kind, layers[layers["kind"] == kind], floors, settings)
+        _depth(f"3{letter}", kind, _in_every_adapter(layers[layers["kind"] == kind]), floors, settings)
         for letter, kind in zip("abc", _CURVES, strict=True)
         if (layers["kind"] == kind).any()
     ]
+
+
+def _in_every_adapter(layers: pd.DataFrame) -> pd.DataFrame:
+    """The documents that were measured in every adapter: only on these can adapters be compared."""
+    n_adapters = layers.groupby("document")["adapter"].transform("nunique")
+    return layers[n_adapters == layers["adapter"].nunique()]
 
 
 def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
@@ -126,6 +132,6 @@ def _cka_words(similarity: pd.DataFrame) -> str:
     for corpus in ("medical", "general"):
         own = similarity[similarity["corpus"] == corpus]
         if len(own):
-            row = own.loc[own["cka"].idxmin()]
-            clauses.append(f"{number(float(row['cka']))} after layer {int(row['layer'])} on {corpus} text")
+            row = own.loc[own["cka_unbiased"].idxmin()]
+            clauses.append(f"{number(float(row['cka_unbiased']))} after layer {int(row['layer'])} on {corpus} text")
     return f"; the lowest CKA is {' and '.join(clauses)}" if clauses else ""

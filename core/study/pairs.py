@@ -9,6 +9,8 @@ from core.measure.noise import noise_of
 from core.pair.open import load_pair
 from core.pair.pair import Pair
 from core.pair.registry import Source, known_pairs, pair_spec, spec_of
+from core.study.floors import floors_of
+from core.study.frames import Floors
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class PairFacts:
         template_sha256: of the chat template's text.
         device, dtype: where the base ran and in which number format.
         noise_floor: 99th percentile of KL(base‖base) between numerical routes, nats.
+        floors: the same in every unit of the claims.
         n_layers, d_model: dimensions.
         warnings: what to know about the adapter, in full sentences.
     """
@@ -68,6 +71,7 @@ class PairFacts:
     device: str
     dtype: str
     noise_floor: float
+    floors: Floors
     n_layers: int
     d_model: int
     warnings: tuple[str, ...]
@@ -97,6 +101,7 @@ def facts_of(pair: Pair) -> PairFacts:
         device=pair.device,
         dtype=pair.dtype,
         noise_floor=noise_of(pair).kl,
+        floors=floors_of(pair),
         n_layers=pair.n_layers,
         d_model=pair.d_model,
         warnings=pair.adapter.warnings,

@@ -16,12 +16,13 @@ from core.data.fields import all_bad
 from core.errors import DataError, StudyError
 from core.study.corpora import Corpus, read_corpora
 from core.study.engines import Engine, Stop, Task
+from core.study.frames import Floors
 from core.study.pairs import PairChoice, PairFacts
 from core.study.prompts import StudyPrompt, batches, study_prompts
+from core.study.schema import SCHEMA
 from core.study.settings import StudySettings, from_plain, to_plain
 from core.study.store import StudyStore, create_store, open_store, read_record
 
-SCHEMA = 1
 _NOTE_SECONDS = 2.0
 
 
@@ -124,7 +125,8 @@ def settings_from(record: dict[str, Any]) -> StudySettings:
 
 def facts_from(record: dict[str, Any]) -> PairFacts:
     """The pair's facts in `study.json`."""
-    return PairFacts(**{**record["facts"], "warnings": tuple(record["facts"]["warnings"])})
+    facts = record["facts"]
+    return PairFacts(**{**facts, "floors": Floors(**facts["floors"]), "warnings": tuple(facts["warnings"])})
 
 
 def choice_from(record: dict[str, Any]) -> PairChoice:

@@ -5,6 +5,9 @@ Knows names and types; what is in the columns says docs/study.md, and whoever fi
 
 from typing import Any
 
+SCHEMA = 2
+"""Form of `study.json`, the journal and the tables; another form is not read."""
+
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
@@ -26,12 +29,13 @@ TABLES: dict[str, dict[str, str]] = {
         "top_10pct": "number", "tokens_for_50pct": "number", "tokens_for_80pct": "number", "agreement": "number",
         "unshifted": "number", "marginal": "number", "shifted": "number", "reasoning_text": "text",
         "answer_text": "text", "reasoning_tokens": "integer", "answer_tokens": "integer", "reasoning_finished": "flag",
-        "words": "integer", "reasoning_share": "number", "medical_terms": "integer", "repetition": "number",
-        "first_divergence": "integer",
+        "words": "integer", "reasoning_share": "number", "connectives": "number", "medical_terms": "integer",
+        "repetition": "number", "first_divergence": "integer",
     },
     "words": {
         **_KEY, "whose": "text", "word": "integer", "text": "text", "form": "text", "part": "text", "medical": "flag",
         "category": "text", "format": "flag", "first_token": "integer", "tokens": "integer", "position": "number",
+        "frequency": "number",
         "score": "number", "kl_reverse": "number", "js": "number", "delta_logp": "number", "base_entropy": "number",
         "tuned_entropy": "number", "rank_class": "number",
     },

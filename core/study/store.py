@@ -26,7 +26,7 @@ from core.pair.files import write_atomically
 from core.study.choice import KINDS
 from core.study.corpora import Corpus, CorpusRow
 from core.study.measure_prompt import Measured
-from core.study.schema import SUMMED_UP, TABLES, Row, parquet_schema
+from core.study.schema import SCHEMA, SUMMED_UP, TABLES, Row, parquet_schema
 
 RECORD, JOURNAL, LOCK, FOLDER = "study.json", "journal.sqlite", ".lock", "tables"
 ROWS_AT_ONCE = 5000
@@ -210,9 +210,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return found
     except (OSError, ValueError) as error:
         raise StudyError(f"There is no study in {folder}.", "Start one with `study run`.") from error
+    if found.get("schema_version") != SCHEMA:
+        raise StudyError(
+            f"The study in {folder} was made by another version of Graft: its tables have form "
+            f"{found.get('schema_version')}, and this version reads form {SCHEMA}.",
+            "Run it again, or read its parquet files with pandas.",
+        )
+    return found
 
 
 def _locked(folder: Path) -> FileLock:

@@ -79,8 +79,8 @@ TABLES: dict[str, dict[str, Column]] = {
     "similarity": {
         "corpus": Column("text", "", "`medical` or `general`; compare equal numbers of tokens"),
         "layer": Column("integer", "", "after which layer the states are taken, from 0"),
-        "cka": Column("number", "0..1", "linear CKA of base's and the fine-tuned model's states over the corpus"),
-        "tokens": Column("integer", "tokens", "over how many tokens"),
+        "cka_unbiased": Column("number", "up to 1", "unbiased linear CKA of both models' mean states, one a prompt"),
+        "documents": Column("integer", "", "over how many prompts"),
     },
     "choices": {
         "document": Column("text", "", "id of the question"),

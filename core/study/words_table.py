@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from core.measure.medical import categories_of_units, medical_terms
 from core.measure.tokens import TokenScore
 from core.measure.units import Unit, units
+from core.measure.word_frequency import log_frequency
 from core.measure.wordforms import words
 from core.study.schema import Row
 
@@ -61,6 +62,7 @@ def _row(number: int, unit: Unit, category: str | None, place: float, tokens: Se
         "first_token": unit.first,
         "tokens": unit.last - unit.first + 1,
         "position": place,
+        "frequency": log_frequency(text),
         "score": unit.values["kl_tuned_base"],
         "kl_reverse": unit.values["kl_base_tuned"],
         "js": unit.values["js"],
