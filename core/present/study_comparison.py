@@ -47,10 +47,11 @@ def comparison_figures(
     source = Source(f"{first.pair}-and-{second.pair}", f"A: {first.line} B: {second.line}", "")
     noise = "Each study's own noise; see its report."
     bars = "Bars are 95 % intervals over documents."
+    claims = tuple(row for pair in found.claims for row in _claim_rows(pair))
     drawn = {
         "claims": Figure(
             "Effects of both studies, claim by claim", source, f"A and B, each on its own documents and scale. {bars}",
-            noise, "compare-claims", tuple(row for pair in found.claims for row in _claim_rows(pair)), claims_chart, _LIMIT,
+            noise, "compare-claims", claims, claims_chart, _LIMIT,
         ),
         "differences": Figure(
             "B less A on the documents both measured", source,

@@ -43,9 +43,9 @@ def _unfinished(report: StudyReport) -> list[str]:
 
 def _findings_lines(found: StudyFindings) -> list[str]:
     lines: list[str] = []
-    for number, question in found.questions.items():
-        own = [one for one in found.findings if one.number[0] == number]
-        lines.append(f"{number} {question}" if own else f"{number} {question} Nothing was measured that answers it.")
+    for key, question in found.questions.items():
+        own = [one for one in found.findings if one.number[0] == key]
+        lines.append(f"{key} {question}" if own else f"{key} {question} Nothing was measured that answers it.")
         for one in sorted(own, key=lambda one: not one.primary):
             lines += [f"  {one.number}{'' if one.primary else ' (further)'} {one.sentence}"]
     return [*lines, *(f"left out: {reason}" for reason in found.dropped)]

@@ -25,7 +25,12 @@ FEWEST_IN_COMMON = 2
 
 @dataclass(frozen=True)
 class Differing:
-    """Something in which two studies were made differently, as text."""
+    """Something in which two studies were made differently, as text.
+
+    Attributes:
+        what: which setting, model, corpus or version.
+        a, b: in each study; `–` where one has none.
+    """
 
     what: str
     a: str
@@ -34,7 +39,13 @@ class Differing:
 
 @dataclass(frozen=True)
 class ClaimPair:
-    """One claim in both studies; null where a study has nothing on it."""
+    """One claim in both studies.
+
+    Attributes:
+        number: `1a`, `1b`, …: the question, then the claim.
+        claim: a sentence that can be false.
+        a, b: the finding of each study; null where it has nothing on it.
+    """
 
     number: str
     claim: str
@@ -107,7 +118,7 @@ def compare(
         ClaimPair(number, (own.get(number) or other[number]).claim, own.get(number), other.get(number))
         for number in sorted(own | other)
     )
-    shared = {kind: int((documents["corpus"] == kind).sum()) for kind in KINDS}
+    shared: dict[str, int] = {kind: int((documents["corpus"] == kind).sum()) for kind in KINDS}
     seed = int(a.record["settings"]["seed"])
     paired = _paired(a, b, documents, seed, n_resamples)
     unpaired = "" if paired else _why_not(shared)

@@ -34,10 +34,10 @@ def record_of(**changes: Any) -> dict[str, Any]:
                 "kind": kind,
                 "rows": 40,
                 "found": 44,
-                "sha256": {"medical": "a", "general": "b"}[kind] * 64,
+                "sha256": hash_ * 64,
                 "bad": [f"row 7 of {kind}"],
             }
-            for kind in ("medical", "general")
+            for kind, hash_ in (("medical", "a"), ("general", "b"))
         ],
         "pair": {"pair": "demo", "base": None, "tuned": None, "device": "cpu", "dtype": None},
         "facts": facts,
