@@ -138,6 +138,8 @@ def drawn(chart: Any, kind: str) -> bytes:
         chart.save(text, format="svg")
         return text.getvalue().encode()
     file = io.BytesIO()
+    chart = chart.copy(deep=["config"])
+    chart.config.font = SANS  # fonts that have every sign: a minus must not fall out of its line
     chart.save(file, format=kind, **({"scale_factor": 2} if kind == "png" else {}))
     return file.getvalue()
 

@@ -27,13 +27,13 @@ def carrying(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setti
     """The claims of question 3 for which there are rows."""
     layers = tables["layers"]
     return [
-        _depth(f"3{letter}", kind, _in_every_adapter(layers[layers["kind"] == kind]), floors, settings)
+        _depth(f"3{letter}", kind, in_every_adapter(layers[layers["kind"] == kind]), floors, settings)
         for letter, kind in zip("abc", _CURVES, strict=True)
         if (layers["kind"] == kind).any()
     ]
 
 
-def _in_every_adapter(layers: pd.DataFrame) -> pd.DataFrame:
+def in_every_adapter(layers: pd.DataFrame) -> pd.DataFrame:
     """The documents that were measured in every adapter: only on these can adapters be compared."""
     n_adapters = layers.groupby("document")["adapter"].transform("nunique")
     return layers[n_adapters == layers["adapter"].nunique()]
@@ -70,7 +70,7 @@ def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setting
 
 
 def _depth(number_: str, kind: str, layers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
-    kl, kl_base, tokens = _arrays(layers)
+    kl, kl_base, tokens = layer_arrays(layers)
     # An adapter that hardly changes the text has no recovery.
     defined = kl_base.sum(axis=1) > TIMES_NOISE * floors.kl * tokens.sum(axis=1)
     n_random = int(defined[1:].sum())
@@ -110,7 +110,7 @@ def _depth_words(found: Depth | None, n_random: int) -> str:
     )
 
 
-def _arrays(layers: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+def layer_arrays(layers: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """ΣKL as (adapters, documents, layers), ΣKL of the base and tokens as (adapters, documents); 0 is the fine-tune."""
     keys = [sorted(layers[name].unique()) for name in ("adapter", "document", "layer")]
     shape = tuple(map(len, keys))

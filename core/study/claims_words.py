@@ -17,7 +17,7 @@ from core.study.verdicts import Measured, number
 LEAST_RATIO = 1.1
 LEAST_PER_CONNECTIVE = 0.02  # of the mean KL per token, for one connective more per 100 words
 LEAST_OF_REASONING = 0.1  # of the mean KL per token, from no reasoning to nothing but reasoning
-_TEXTS = {
+TEXTS = {
     ("medical", "reference"): "medical reference answers",
     ("medical", "tuned"): "the fine-tuned model's medical answers",
     ("medical", "base"): "base's medical answers",
@@ -29,12 +29,12 @@ _UNMATCHED = 0.1  # standard deviations that matching may leave
 def wording(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
     """The claims of question 2 for which there are rows; those on medical reference answers are primary."""
     prompts, found = tables["prompts"], []
-    for letter, ((corpus, whose), texts) in zip("abcd", _TEXTS.items(), strict=True):
+    for letter, ((corpus, whose), texts) in zip("abcd", TEXTS.items(), strict=True):
         words = of_corpus(tables["words"], prompts, corpus, whose)
         words = words[~words["format"].to_numpy(dtype=bool)]
         if len(words):
             found.append(_terms(f"2{letter}", texts, words, floors, settings))
-    for letter, ((corpus, whose), texts) in zip("efgh", _TEXTS.items(), strict=True):
+    for letter, ((corpus, whose), texts) in zip("efgh", TEXTS.items(), strict=True):
         answers = of_corpus(tables["answers"], prompts, corpus, whose)
         if len(answers):
             found.append(_explanations(f"2{letter}", texts, answers, floors, settings))

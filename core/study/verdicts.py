@@ -77,6 +77,9 @@ class Finding:
         n: documents, questions or pairs of them.
         sentence: the finding in words.
         would_change_it: what would make the verdict another.
+        none: the effect that is no effect: 0 of a difference, 1 of a ratio.
+        least: the smallest effect in the claimed direction that would matter; stated before looking.
+        threat: what else could make the same effect.
     """
 
     number: str
@@ -91,6 +94,9 @@ class Finding:
     n: int
     sentence: str
     would_change_it: str
+    none: float
+    least: float
+    threat: str
 
 
 def settle(measured: Sequence[Measured]) -> tuple[Finding, ...]:
@@ -137,6 +143,9 @@ def _finding(one: Measured, p_corrected: float | None) -> Finding:
         n=one.n,
         sentence=_sentence(one, verdict, ends, p_corrected),
         would_change_it=_would_change(one, verdict, ends, p_corrected),
+        none=one.none,
+        least=one.least,
+        threat=one.threat,
     )
 
 

@@ -1,0 +1,183 @@
+"""The figures of a study's questions 3 and 4: which layers carry the change, and what moved inside.
+
+Knows results and the curves of core/study; computes none.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from core.present.figures import Figure
+from core.present.provenance import Source
+from core.present.study_charts import depth_chart, interval_chart, layer_bars, layer_chart
+from core.present.texts import two_digits
+from core.study.curves import SHAPES, Curve, depths, layer_curves, shapley_curves, state_curves
+from core.study.resampling import Estimate
+from core.study.results import Results
+
+BANDS = "Bands and bars are 95 % intervals over prompts; layer 0 reads the words."
+CURVE_WORDS = {
+    "single": "each layer alone",
+    "without": "all layers but one",
+    "prefix": "all layers up to one",
+    "increments": "what each layer adds to those below",
+    "shapley": "Shapley shares",
+}
+_GRAFTED = {
+    "single": (
+        "Recovery by each layer alone (sufficiency)",
+        "Share of the change that this layer of the fine-tuned model alone brings back; 0 base, 1 fine-tuned.",
+        "recovery (0 base, 1 fine-tuned)",
+    ),
+    "without": (
+        "Recovery lost without each layer (necessity)",
+        "Share of the change that is lost when this layer alone stays base's; 0 nothing is lost.",
+        "recovery lost (0 nothing, 1 all)",
+    ),
+    "prefix": (
+        "Recovery from below",
+        "Share of the change that all layers up to this one bring back; 0 base, 1 fine-tuned.",
+        "recovery (0 base, 1 fine-tuned)",
+    ),
+    "increments": (
+        "What each layer adds to those below",
+        "Increment of the recovery from below; the increments sum to the recovery of all layers.",
+        "increment of recovery",
+    ),
+}
+_LIMIT = (
+    "Layers work together: what one brings alone, what is lost without it and its Shapley share are three answers to "
+    "three questions. Depth means something only beside the random adapters."
+)
+_STATES = {
+    "drift": ("drift_norm", "How far states moved", "‖h_t − h_b‖/‖h_b‖", "ratio"),
+    "cosine": ("drift_cosine", "How far states turned", "1 − cos(h_t, h_b)", "1 − cosine, 0 to 2"),
+}
+
+
+def layer_figures(results: Results, source: Source) -> dict[str, Figure]:
+    """Name → figure; figures may be empty."""
+    tables, floors, seed = results.tables, results.floors, int(results.record["settings"]["seed"])
+    prompts = tables["prompts"]
+    drawn: dict[str, Figure] = {}
+    curves: dict[str, tuple[Curve, ...]] = {}
+    if "layers" in tables:
+        curves = {shape: layer_curves(tables["layers"], prompts, shape, floors, seed) for shape in SHAPES}
+    if "shapley" in tables:
+        curves["shapley"] = shapley_curves(tables["shapley"], prompts, seed)
+    noise = f"Drawn where the models differ by more than 5 times the noise of {floors.kl:.1e} nats a token."
+    for shape, found in curves.items():
+        drawn |= _shapley(found, noise, source) if shape == "shapley" else _grafted(shape, found, noise, source)
+    drawn |= _centres(curves, noise, source)
+    if "layers" in tables:
+        drawn |= _depth(results, noise, source)
+    return drawn | _states(results, source, seed)
+
+
+def curve_rows(curves: Sequence[Curve]) -> tuple[dict[str, Any], ...]:
+    """Curves as rows, one a layer."""
+    return tuple(
+        {"panel": f"{curve.corpus} text, n = {curve.n}", "series": curve.part or curve.corpus, "corpus": curve.corpus,
+         "layer": layer, "value": one.value, "low": one.low, "high": one.high, "n": one.n}
+        for curve in curves
+        for layer, one in enumerate(curve.layers)
+    )  # fmt: skip
+
+
+def _grafted(shape: str, found: Sequence[Curve], noise: str, source: Source) -> dict[str, Figure]:
+    title, legend, x = _GRAFTED[shape]
+    draw = partial(layer_bars if shape == "increments" else layer_chart, x_title=x)
+    if found:
+        centres = [f"{one.corpus} {two_digits(one.centre.value)}" for one in found if one.centre]
+        title += f"; centre at {', '.join(centres)} of the depth" if centres else ""
+    slug = f"layers-{shape}"
+    return {slug: Figure(title, source, f"{legend} {BANDS}", noise, f"study-{slug}", curve_rows(found), draw, _LIMIT)}
+
+
+def _shapley(found: Sequence[Curve], noise: str, source: Source) -> dict[str, Figure]:
+    title = "Shapley shares of attention and MLP by layer"
+    sums = {curve.part: sum(one.value for one in curve.layers) for curve in found if curve.corpus == found[0].corpus}
+    if sums:
+        parts = ", ".join(f"{part} {two_digits(value)}" for part, value in sums.items())
+        title = f"Shapley shares by layer: {parts} in sum, {found[0].corpus} text"
+    legend = f"Mean over prompts of each part's share of the change; all shares sum to 1. {BANDS}"
+    noise += " Shares are sampled: few orders a prompt widen the intervals."
+    draw = partial(layer_bars, x_title="share of the change")
+    return {"shapley": Figure(title, source, legend, noise, "study-shapley", curve_rows(found), draw, _LIMIT)}
+
+
+def _centres(curves: dict[str, tuple[Curve, ...]], noise: str, source: Source) -> dict[str, Figure]:
+    rows = []
+    for corpus in ("medical", "general"):
+        for shape, found in curves.items():
+            centre = next((one.centre for one in found if one.corpus == corpus and one.centre), None)
+            if centre is not None:
+                rows.append(_centre_row(CURVE_WORDS[shape], corpus, centre))
+    legend = f"Centre of mass of each curve, share of the way from the first layer to the last. {BANDS}"
+    draw = partial(interval_chart, x_title="centre, share of the depth (0 first layer, 1 last)", whole=(0.0, 1.0))
+    title = "Centres of the curves over layers"
+    return {"centres": Figure(title, source, legend, noise, "study-centres", tuple(rows), draw, _LIMIT)}
+
+
+def _centre_row(label: str, series: str, centre: Estimate) -> dict[str, Any]:
+    words = f"{two_digits(centre.value)} (n = {centre.n})"
+    return {"label": label, "series": series, "value": centre.value, "low": centre.low, "high": centre.high,
+            "n": centre.n, "words": words}  # fmt: skip
+
+
+def _depth(results: Results, noise: str, source: Source) -> dict[str, Figure]:
+    rows: list[dict[str, Any]] = []
+    title = "The fine-tune's depth beside random adapters'"
+    for kind, (depth, n) in depths(results.tables["layers"], results.floors, _seed(results)).items():
+        curve, own = CURVE_WORDS[kind], depth.centre
+        rows.append({"curve": curve, "who": "fine-tuned", "value": own.value, "low": own.low, "high": own.high,
+                     "n": n, "jitter": 0})  # fmt: skip
+        rows += [
+            {"curve": curve, "who": "random adapter", "value": centre, "low": None, "high": None, "n": n,
+             "jitter": k % 5 * 2 - 4}
+            for k, centre in enumerate(depth.random)
+        ]  # fmt: skip
+        if kind == "single":
+            higher = sum(centre >= own.value for centre in depth.random)
+            title += f": {higher} of {len(depth.random)} lie at least as high"
+    legend = (
+        "Centre of mass of each curve. Random adapters have the fine-tune's singular values with vectors drawn at "
+        "random, on the same prompts; a fine-tune inside their cloud lies where any change would. The bar is the "
+        "fine-tune's 95 % interval over prompts; random adapters are set apart downwards for sight alone."
+    )
+    return {"depth": Figure(title, source, legend, noise, "study-depth", tuple(rows), depth_chart, _LIMIT)}
+
+
+def _states(results: Results, source: Source, seed: int) -> dict[str, Figure]:
+    tables, drawn = results.tables, {}
+    if "representations" in tables:
+        for slug, (measure, title, formula, unit) in _STATES.items():
+            found = state_curves(tables["representations"], tables["prompts"], measure, seed)
+            noise = f"Noise of one state: {getattr(results.floors, measure):.1e}."
+            legend = f"Mean over tokens of {formula} after each layer, position 0 left out; 0 is no change. {BANDS}"
+            draw = partial(layer_chart, x_title=f"{formula} ({unit})")
+            limit = "A state that moved far need not matter for the answer: see the layers that carry the change."
+            drawn[slug] = Figure(title, source, legend, noise, f"study-{slug}", curve_rows(found), draw, limit)
+    similarity = tables.get("similarity")
+    if similarity is not None and len(similarity):
+        rows = tuple(
+            {"panel": f"{row['corpus']} text, n = {row['documents']}", "series": str(row["corpus"]),
+             "corpus": str(row["corpus"]), "layer": int(row["layer"]), "value": float(row["cka_unbiased"]),
+             "low": None, "high": None, "n": int(row["documents"])}
+            for _, row in similarity.sort_values(["corpus", "layer"], ascending=[False, True]).iterrows()
+        )  # fmt: skip
+        legend = (
+            "Unbiased linear CKA of both models' mean states, one a prompt, after each layer; 1 is the same geometry. "
+            "One number for all prompts, so there is no interval."
+        )
+        draw = partial(layer_chart, x_title="CKA, unbiased (1 the same)", none=1.0)
+        limit = "With few prompts CKA is uncertain; compare its course over layers, not single values."
+        noise = "Base against itself is 1 up to rounding."
+        drawn["cka"] = Figure(
+            "Likeness of the states of both models", source, legend, noise, "study-cka", rows, draw, limit
+        )
+    return drawn
+
+
+def _seed(results: Results) -> int:
+    return int(results.record["settings"]["seed"])

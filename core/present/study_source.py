@@ -1,0 +1,40 @@
+"""Where a study's figures come from: models, hashes, versions, and the lines that recompute them.
+
+Knows a study's record; computes nothing.
+"""
+
+import core
+from core.present.provenance import Provenance, Source, Versions, provenance_line, versions
+from core.study.results import Results
+from core.study.runner import facts_from
+
+LIMIT = "It shows where the two models differ on these texts, not why and not which is right."
+
+
+def provenance_of_study(results: Results) -> Provenance:
+    """The pair and versions that measured a study."""
+    facts, runs = facts_from(results.record), results.record["runs"]
+    used = Versions(**runs[-1]["versions"]) if runs else versions()
+    return Provenance(
+        pair=facts.pair,
+        base_id=facts.base_id,
+        base_sha256=facts.base_sha256,
+        tuned_id=facts.tuned_id,
+        tuned_sha256=facts.tuned_sha256,
+        template_sha256=facts.template_sha256,
+        device=facts.device,
+        dtype=facts.dtype,
+        adapter_dtype="float32",
+        seed=int(results.record["settings"]["seed"]),
+        versions=used,
+        noise_floor=facts.noise_floor,
+    )
+
+
+def source_of_study(results: Results) -> Source:
+    """What every figure of a study says of where it comes from."""
+    found = provenance_of_study(results)
+    corpora = ", ".join(f"{one['name']} ({one['rows']} rows)" for one in results.record["corpora"])
+    settings = results.record["settings_sha256"][:12]
+    line = f"Study of {corpora}, settings {settings}, drawn by graft {core.__version__}. {provenance_line(found)}"
+    return Source(str(found.pair), line, "")

@@ -1,0 +1,202 @@
+"""What stands beside the claims: losses, divergences and words by group, with intervals over documents.
+
+Knows the tables `prompts`, `answers`, `words` and `choices`; gives no verdicts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from core.study.choice import KINDS
+from core.study.claims_words import TEXTS
+from core.study.frames import Floors, of_corpus
+from core.study.matched_test import matched_test
+from core.study.matching import BINS
+from core.study.resampling import Estimate, bootstrap_mean_interval, bootstrap_ratio_interval
+from core.study.right_answers import Flips, accuracy, mcnemar
+
+FEWEST_OF_A_FIELD = 3
+FEWEST_OF_A_WORD = 3
+WITHOUT_HEADINGS, WITH_HEADINGS = "without headings", "with headings"
+TOPS = {"top_1pct": "1 %", "top_5pct": "5 %", "top_10pct": "10 %"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """One number of a group of texts.
+
+    Attributes:
+        corpus: `medical` or `general`.
+        group: whose text, which field, or what else sets the group apart.
+        what: which of several numbers of the group; empty where there is one.
+        estimate: with its interval over documents.
+    """
+
+    corpus: str
+    group: str
+    what: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Multiple choice of one corpus: before, after, what flipped, and chance."""
+
+    corpus: str
+    base: Estimate
+    tuned: Estimate
+    flips: Flips
+    chance: float
+
+
+def loss_changes(answers: pd.DataFrame, prompts: pd.DataFrame, by_field: bool, seed: int = 0) -> tuple[Described, ...]:
+    """Change of −ln p of reference answers, fine-tuned less base, nats per token; below 0 they became likelier.
+
+    Args:
+        answers, prompts: the tables.
+        by_field: by specialty or subject, those with at least 3 documents; else a corpus at once.
+        seed: of the bootstrap.
+    """
+    found = []
+    for corpus in KINDS:
+        own = of_corpus(answers, prompts, corpus, "reference")
+        if by_field:
+            own = own.drop(columns="field", errors="ignore").merge(prompts[["document", "field"]], on="document")
+            groups = {
+                str(name): group for name, group in own.groupby("field") if name and len(group) >= FEWEST_OF_A_FIELD
+            }
+        else:
+            groups = {"all": own} if len(own) else {}
+        for name, group in groups.items():
+            change = (group["nll_tuned_sum"] - group["nll_base_sum"]).to_numpy(dtype=np.float64)
+            tokens = group["tokens"].to_numpy(dtype=np.float64)
+            found.append(Described(corpus, name, "", bootstrap_ratio_interval(change, tokens, seed)))
+    return tuple(found)
+
+
+def accuracies(choices: pd.DataFrame) -> tuple[Choices, ...]:
+    """Right answers under both models, by corpus."""
+    found = []
+    for corpus in KINDS:
+        own = choices[choices["corpus"] == corpus]
+        if len(own):
+            base, tuned = ((own[model] == own["right"]).to_numpy(dtype=bool) for model in ("base", "tuned"))
+            chance = float((1 / own["options"]).mean())
+            found.append(Choices(corpus, accuracy(base), accuracy(tuned), mcnemar(base, tuned), chance))
+    return tuple(found)
+
+
+def kl_by_text(answers: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """KL(tuned‖base) per token by corpus and whose text, without and, where the table has it, with headings."""
+    columns = {WITHOUT_HEADINGS: ("kl_sum", "tokens"), WITH_HEADINGS: ("kl_sum_with_format", "tokens_with_format")}
+    found = []
+    for corpus, whose in _texts(answers, prompts):
+        own = of_corpus(answers, prompts, corpus, whose)
+        for what, (above, below) in columns.items():
+            if above in own and own[above].notna().all() and (what == WITHOUT_HEADINGS or _differ(own)):
+                kl, tokens = (own[name].to_numpy(dtype=np.float64) for name in (above, below))
+                found.append(Described(corpus, whose, what, bootstrap_ratio_interval(kl, tokens, seed)))
+    return tuple(found)
+
+
+def _differ(own: pd.DataFrame) -> bool:
+    return bool((own["tokens_with_format"] != own["tokens"]).any())
+
+
+def shares_in_top(answers: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """Mean share of a text's ΣKL in its tokens with the largest KL; texts whose ΣKL is noise are left out."""
+    found = []
+    if not set(TOPS) <= set(answers):
+        return ()
+    for corpus, whose in _texts(answers, prompts):
+        own = of_corpus(answers, prompts, corpus, whose)
+        for column, what in TOPS.items():
+            shares = own[column].dropna().to_numpy(dtype=np.float64)
+            if len(shares):
+                found.append(Described(corpus, whose, what, bootstrap_mean_interval(shares, seed)))
+    return tuple(found)
+
+
+def kl_by_part(words: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """KL(tuned‖base) per token of reasoning and of answer, in texts that have both; headings left out."""
+    if "part" not in words:
+        return ()
+    found = []
+    for corpus, whose in _texts(words, prompts):
+        own = of_corpus(words, prompts, corpus, whose)
+        own = own[~own["format"].to_numpy(dtype=bool) & own["part"].isin(["reasoning", "answer"])]
+        sums = own.groupby(["document", "part"])[["score", "tokens"]].sum().unstack("part").dropna()
+        if len(sums) and {"reasoning", "answer"} <= set(sums["score"]):
+            for part in ("reasoning", "answer"):
+                above, below = (sums[name][part].to_numpy(dtype=np.float64) for name in ("score", "tokens"))
+                found.append(Described(corpus, whose, part, bootstrap_ratio_interval(above, below, seed)))
+    return tuple(found)
+
+
+def term_ratios(words: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, seed: int = 0) -> tuple[Described, ...]:
+    """Medical over other words by text: unmatched, matched, matched and adjusted, and adjusted with headings.
+
+    Those without headings are the ratios of the claims 2a to 2d; here no labels are permuted.
+    """
+    found: list[Described] = []
+    for corpus, whose in TEXTS:
+        every = of_corpus(words, prompts, corpus, whose)
+        plain = every[~every["format"].to_numpy(dtype=bool)]
+        if not len(plain):
+            continue
+        own = _ratios(plain, floors, seed)
+        if len(every) > len(plain) and own:
+            adjusted = _ratios(every, floors, seed).get("matched and adjusted")
+            own = {**own, **({f"adjusted, {WITH_HEADINGS}": adjusted} if adjusted else {})}
+        found += [Described(corpus, whose, what, ratio) for what, ratio in own.items()]
+    return tuple(found)
+
+
+def _ratios(words: pd.DataFrame, floors: Floors, seed: int) -> dict[str, Estimate]:
+    test = matched_test(
+        words["score"].to_numpy(dtype=np.float64),
+        words["medical"].to_numpy(dtype=bool),
+        pd.factorize(words["document"])[0].astype(np.int64),
+        {name: words[name].to_numpy(dtype=np.float64) for name in BINS},
+        floors.kl,
+        seed=seed,
+        n_permutations=1,
+    )
+    if test is None:
+        return {}
+    raw = Estimate(test.raw_ratio, None, None, test.ratio.n)
+    return {"unmatched": raw, "matched": test.ratio, "matched and adjusted": test.ratio_adjusted}
+
+
+def frequent_words(words: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
+    """Medical words of medical texts by mean score, of those seen at least 3 times.
+
+    Returns:
+        Columns `whose`, `form`, `category`, `count`, `mean_score` (ΣKL over its tokens, nats), highest first.
+    """
+    columns = ["whose", "form", "category", "count", "mean_score"]
+    if not {"form", "category"} <= set(words):
+        return pd.DataFrame(columns=columns)
+    own = of_corpus(words, prompts, "medical")
+    own = own[own["medical"].to_numpy(dtype=bool) & ~own["format"].to_numpy(dtype=bool)]
+    grouped = own.groupby(["whose", "form", "category"], dropna=False)["score"].agg(["size", "mean"]).reset_index()
+    found = grouped[grouped["size"] >= FEWEST_OF_A_WORD].sort_values(["mean", "form"], ascending=[False, True])
+    return found.set_axis(columns, axis=1).reset_index(drop=True)
+
+
+def per_answer(answers: pd.DataFrame, prompts: pd.DataFrame) -> Mapping[tuple[str, str], pd.DataFrame]:
+    """Connectives and KL per token of each text that the claims 2e to 2h are about, by corpus and whose."""
+    found = {}
+    for corpus, whose in TEXTS:
+        own = of_corpus(answers, prompts, corpus, whose)
+        if len(own):
+            found[corpus, whose] = own.assign(kl=own["kl_sum"] / own["tokens"])[["document", "connectives", "kl"]]
+    return found
+
+
+def _texts(frame: pd.DataFrame, prompts: pd.DataFrame) -> list[tuple[str, str]]:
+    """Corpora and texts of which there are rows."""
+    wanted = [(corpus, whose) for corpus in KINDS for whose in ("reference", "base", "tuned")]
+    return [text for text in wanted if len(of_corpus(frame, prompts, *text))]

@@ -1,0 +1,62 @@
+"""The line that runs a study again, from the settings and the pair it wrote down.
+
+Knows settings; runs nothing.
+"""
+
+import shlex
+from dataclasses import fields, replace
+from typing import Any
+
+from core.pair.home import ASSETS
+from core.study.choice import PRESETS, CorpusChoice
+from core.study.runner import choice_from, settings_from
+from core.study.settings import StudySettings
+
+_PLAIN = {"label": "name", "kind": "kind", "rows": "rows", "split": "split", "config": "config", "revision": "revision"}
+
+
+def corpus_text(choice: CorpusChoice) -> str:
+    """A corpus as it is typed: what `parse_corpus` reads back to the same choice."""
+    name, base = _base(choice)
+    parts = [name]
+    for field, word in _PLAIN.items():
+        value = getattr(choice, field)
+        if value is not None and value != getattr(base, field):
+            parts.append(f"{word}={value}")
+    if choice.skip_bad:
+        parts.append("bad=skip")
+    known = dict(base.columns)
+    parts += [f"{field}={column}" for field, column in choice.columns if known.get(field) != column]
+    return ",".join(parts)
+
+
+def study_line(record: dict[str, Any]) -> str:
+    """The line that runs a study with this record's settings again, in another folder."""
+    settings, pair = settings_from(record), choice_from(record)
+    words = ["python", "-m", "core", "study", "run", "FOLDER", "--corpus", *map(corpus_text, settings.corpora)]
+    plain = StudySettings(settings.corpora)
+    for field in fields(StudySettings):
+        value = getattr(settings, field.name)
+        if field.name == "measurements" and value != plain.measurements:
+            words += ["--measure", ",".join(value)]
+        elif field.name not in ("corpora", "measurements") and value != getattr(plain, field.name):
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    halves = (
+        ["--base", pair.base, "--tuned", pair.tuned] if pair.base and pair.tuned else ["--pair", pair.pair or "demo"]
+    )
+    where = ["--device", pair.device] if pair.device != "cpu" else []
+    dtype = ["--dtype", pair.dtype] if pair.dtype else []
+    return shlex.join([*words, *halves, *where, *dtype])
+
+
+def _base(choice: CorpusChoice) -> tuple[str, CorpusChoice]:
+    """The name a corpus goes by, and what that name alone means."""
+    for kind in ("medical", "general"):
+        if choice.path == ASSETS / "corpora" / f"{kind}.jsonl":
+            return f"shipped:{kind}", CorpusChoice(choice.path, label=kind, kind=kind)
+    for name, preset in PRESETS.items():
+        if (preset.only, preset.fixed_options) == (choice.only, choice.fixed_options) and preset.label == choice.label:
+            at = "" if preset.path == choice.path else f",at={str(choice.path).removeprefix('hub:')}"
+            return f"preset:{name}{at}", preset
+    nothing = replace(CorpusChoice(choice.path), kind="medical", label=choice.path.name.split(".")[0])
+    return (f"{choice.path},kind=medical", nothing) if choice.kind == "medical" else (str(choice.path), nothing)
