@@ -44,7 +44,7 @@ def _claim(found: HeldOut, noise_only: bool, n_documents: int) -> Measured:
         n=found.recovery.n if found.recovery else n_documents,
         noise_only=noise_only,
         words=_words(found, names, percent),
-        threat="prompts of both halves that are alike in what they ask",
+        threat="a depth at which any change would carry as much, or halves that ask much the same",
         limit=limit,
     )
 

@@ -52,18 +52,21 @@ def layers_of(
     return (1 - recovery) * kl_base[..., None], kl_base
 
 
-def tables_of(seed: int = 0, change: float = 1.0, medical: float = 0.0, **planted: float) -> dict[str, pd.DataFrame]:
-    """All tables of a study of 40 twin prompts.
+def tables_of(
+    seed: int = 0, change: float = 1.0, medical: float = 0.0, n: int = 40, words: int = 80, **planted: float
+) -> dict[str, pd.DataFrame]:
+    """All tables of a study of pairs of twin prompts.
 
     Args:
         seed: of the draws.
         change: size of everything the fine-tune changes; 0 is no fine-tune.
         medical: planted log ratio of medical over other words.
+        n, words: pairs, and words of each text.
         planted: `loss` (change on medical answers, nats per token), `forgot` (on general ones), `right` (share of
             wrong choices that turn right), `slope` (relative, per connective), `shift` (of depth), `drift` (log
             ratio), `few` (what sets bring back above random ones).
     """
-    draw, n = np.random.default_rng(seed), 40
+    draw = np.random.default_rng(seed)
     ids = [f"{corpus}{k:02}" for corpus in "mg" for k in range(n)]
     prompts = pd.DataFrame(
         {
@@ -71,13 +74,13 @@ def tables_of(seed: int = 0, change: float = 1.0, medical: float = 0.0, **plante
             "corpus": ["medical"] * n + ["general"] * n,
             "twin": ids[n:] + ids[:n],
             "field": "field",
-            "style": ["fact", "explanation"] * n,
+            "style": (["fact", "explanation"] * n)[: 2 * n],
         }
     )
     return {
         "prompts": prompts,
         "answers": _answers(draw, ids, change, planted),
-        "words": _words(seed, ids[:n], change, medical),
+        "words": _words(seed, ids[:n], change, medical, words),
         "layers": _layers(seed, ids[:15], change, planted.get("shift", 0.0)),
         **sets_of(seed, ids[:16], change, planted.get("few", 0.0)),
         "representations": _states(draw, ids, change, planted.get("drift", 0.0)),
@@ -107,13 +110,13 @@ def _answers(draw: np.random.Generator, ids: list[str], change: float, planted: 
     )
 
 
-def _words(seed: int, ids: list[str], change: float, medical: float) -> pd.DataFrame:
-    found = words_of(seed, len(ids), effect=medical)
+def _words(seed: int, ids: list[str], change: float, medical: float, words: int) -> pd.DataFrame:
+    found = words_of(seed, len(ids), words, effect=medical)
     frame = pd.DataFrame(found["covariates"])
     return frame.assign(
         document=np.array(ids)[found["document"]],
         whose="reference",
-        word=np.tile(np.arange(80), len(ids)),
+        word=np.tile(np.arange(words), len(ids)),
         score=change * found["scores"],
         medical=found["medical"],
         format=False,
