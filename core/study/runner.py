@@ -67,7 +67,12 @@ Tell = Callable[[StudyProgress], None]
 
 
 def run_study(
-    engine: Engine, settings: StudySettings, folder: Path, progress: Tell | None = None, stop: Stop | None = None
+    engine: Engine,
+    settings: StudySettings,
+    folder: Path,
+    progress: Tell | None = None,
+    stop: Stop | None = None,
+    tables_wanted: Stop | None = None,
 ) -> StudyOutcome:
     """Begins a study and runs it to its end, or until it is stopped.
 
@@ -77,6 +82,7 @@ def run_study(
         folder: receives `study.json`, the journal, and `tables/NAME.parquet`; must hold no study.
         progress: told after every prompt.
         stop: asked between prompts.
+        tables_wanted: asked between prompts; where it says so, tables of what has been measured are written at once.
 
     Raises:
         DataError: a corpus or one of its prompts cannot be used, and is not to be skipped.
@@ -91,16 +97,22 @@ def run_study(
     left_out = _checked(engine, prompts, settings)
     record = _record(settings, corpora, engine, facts, left_out, len(prompts))
     with create_store(folder, corpora, record) as store:
-        return _go_on(store, engine, settings, prompts, progress, stop)
+        return _go_on(store, engine, settings, prompts, progress, stop, tables_wanted)
 
 
-def resume_study(engine: Engine, folder: Path, progress: Tell | None = None, stop: Stop | None = None) -> StudyOutcome:
+def resume_study(
+    engine: Engine,
+    folder: Path,
+    progress: Tell | None = None,
+    stop: Stop | None = None,
+    tables_wanted: Stop | None = None,
+) -> StudyOutcome:
     """Goes on with a study; what has been measured is not measured again.
 
     Args:
         engine: who measures; of the same pair on the same kind of device.
         folder: of the study.
-        progress, stop: as for `run_study`.
+        progress, stop, tables_wanted: as for `run_study`.
 
     Raises:
         StudyError: there is no study, another process is at work on it, or its pair was another one.
@@ -115,7 +127,7 @@ def resume_study(engine: Engine, folder: Path, progress: Tell | None = None, sto
                 )
         settings = settings_from(store.record)
         prompts = study_prompts(store.corpora(), settings)
-        return _go_on(store, engine, settings, prompts, progress, stop)
+        return _go_on(store, engine, settings, prompts, progress, stop, tables_wanted)
 
 
 def settings_from(record: dict[str, Any]) -> StudySettings:
@@ -192,6 +204,7 @@ def _go_on(
     prompts: Sequence[StudyPrompt],
     progress: Tell | None,
     stop: Stop | None,
+    tables_wanted: Stop | None,
 ) -> StudyOutcome:
     done = store.done()
     before, started, noted = len(done), time.monotonic(), 0.0
@@ -223,6 +236,8 @@ def _go_on(
                 told = so_far("running")
                 if progress:
                     progress(told)
+            if tables_wanted and tables_wanted():
+                so_far("running", tables=store.finish())
         state = "finished" if len(done) == len(prompts) else "stopped"
         tables = store.finish()
         return StudyOutcome(state, so_far(state, tables=tables), tables, tuple(store.record["left_out"]))
