@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from core.present.document import Block, Code, Items, Section, Table, Text
 from core.present.provenance import command_line, provenance_line
 from core.present.study_source import provenance_of_study
-from core.study.claims_layers import LEAST_DEPTH
-from core.study.described import FEWEST_OF_A_WORD
 from core.study.frames import TIMES_NOISE
 from core.study.resampling import PERMUTATIONS, RESAMPLES
 from core.study.results import Results
@@ -28,54 +26,36 @@ LIMITS = (
 )
 
 
+_DEFINITIONS = """KL(tuned‖base) = Σ p_t ln(p_t/p_b) over the whole vocabulary at each token, in nats: how surprised the
+base model would be by what the fine-tuned model would write. A word's score is the sum over its tokens. Reasoning and
+answer count; fixed headings and the end of turn do not, unless a figure says so."""
+_LAYERS = """Recovery of a set of layers = 1 − ΣKL(tuned‖hybrid)/ΣKL(tuned‖base), a ratio of sums over documents, where
+the hybrid is base with these layers of the fine-tuned model: 0 is base, 1 fine-tuned. The centre of a curve over layers
+is its mean depth weighted by its values above 0; 0 is the first layer, 1 the last. Random adapters keep the singular
+values of each module's change and take random vectors."""
+_TESTS = f"""Intervals are 95 % percentile bootstraps of {RESAMPLES:,} resamples over documents, since tokens and words
+of one document are not independent; accuracies have exact binomial intervals. p-values are two-sided: {PERMUTATIONS:,}
+permutations of labels inside matched cells of a document (2a to 2d), of what controls leave of the outcome (2e to 2i),
+sign changes of paired differences (1a, 1b, 1e, 4a, 4b), McNemar's exact test (1c, 1d); depth has the rank of the
+fine-tune among random adapters, one-sided. A permutation's p is (b + 1)/(n + 1), never 0."""
+_VERDICTS = f"""Primary claims are corrected within their question by Holm, all others together by Benjamini and
+Hochberg. Verdicts, in order: no difference to explain, where the models differ by no more than {TIMES_NOISE} times
+numerical noise; not supported, where the interval holds no effect as large as the smallest that matters; supported,
+where the interval lies wholly on the claimed side of no effect and the corrected p is at most {LEVEL:g}; inconclusive,
+everything else and everything on fewer than {FEWEST_DOCUMENTS} documents."""
+_STATED = """Smallest effects are fixed in the program, before any study; a slope's is a share of the mean KL per
+token, so it follows the study."""
+
+
 def methods_section(found: Sequence[Finding]) -> Section:
     """Definitions, how intervals, p-values and verdicts are made, and what was stated in advance."""
-    blocks: tuple[Block, ...] = (
-        Text(
-            "KL(tuned‖base) = Σ p_t ln(p_t/p_b) over the whole vocabulary at each token, in nats: how surprised the base "
-            "model would be by what the fine-tuned model would write. A word's score is the sum over its tokens. "
-            "Reasoning and answer count; fixed headings and the end of turn do not, unless a figure says so."
-        ),
-        Text(
-            "Recovery of a set of layers = 1 − ΣKL(tuned‖hybrid)/ΣKL(tuned‖base), a ratio of sums over documents, where "
-            "the hybrid is base with these layers of the fine-tuned model: 0 is base, 1 fine-tuned. The centre of a curve "
-            "over layers is its mean depth weighted by its values above 0; 0 is the first layer, 1 the last. Random "
-            "adapters keep the singular values of each module's change and take random vectors."
-        ),
-        Text(
-            f"Intervals are 95 % percentile bootstraps of {RESAMPLES:,} resamples over documents, since tokens and words "
-            "of one document are not independent; accuracies have exact binomial intervals. p-values are two-sided: "
-            f"{PERMUTATIONS:,} permutations of labels inside matched cells of a document (2a to 2d), of what controls "
-            "leave of the outcome (2e to 2i), sign changes of paired differences (1a, 1b, 1e, 4a, 4b), McNemar's exact "
-            "test (1c, 1d); depth has the rank of the fine-tune among random adapters, one-sided. All are (b + 1)/(n + 1)."
-        ),
-        Text(
-            "Primary claims are corrected within their question by Holm, all others together by Benjamini and Hochberg. "
-            f"Verdicts, in order: no difference to explain, where the models differ by no more than {TIMES_NOISE} times "
-            "numerical noise; not supported, where the interval holds no effect as large as the smallest that matters; "
-            "supported, where the interval lies wholly on the claimed side of no effect and the corrected p is at most "
-            f"{LEVEL:g}; inconclusive, everything else and everything on fewer than {FEWEST_DOCUMENTS} documents."
-        ),
-        Table(
-            ("claim", "primary", "no effect", "smallest that matters", "unit"),
-            tuple(
-                (
-                    f"{one.number} {one.claim}",
-                    "yes" if one.primary else "",
-                    number(one.none),
-                    number(one.least),
-                    one.unit,
-                )
-                for one in found
-            ),
-            numbers=(2, 3),
-        ),
-        Text(
-            "Smallest effects are fixed in the program, before any study: a slope's is a share of the mean KL per token. "
-            f"Depth counts from {LEAST_DEPTH:g} of the way; words are listed from {FEWEST_OF_A_WORD} occurrences on.",
-            small=True,
-        ),
+    rows = tuple(
+        (f"{one.number} {one.claim}", "yes" if one.primary else "", number(one.none), number(one.least), one.unit)
+        for one in found
     )
+    paragraphs = tuple(Text(" ".join(words.split())) for words in (_DEFINITIONS, _LAYERS, _TESTS, _VERDICTS))
+    stated = Table(("claim", "primary", "no effect", "smallest that matters", "unit"), rows, numbers=(2, 3))
+    blocks: tuple[Block, ...] = (*paragraphs, stated, Text(" ".join(_STATED.split()), small=True))
     return Section("methods", "Methods", blocks)
 
 
@@ -107,8 +87,9 @@ def provenance_section(results: Results, typed: Sequence[str]) -> Section:
         for k, run in enumerate(record["runs"])
     )
     pairs = (
-        ("pair", found.pair), ("base", found.base_id), ("base SHA-256", found.base_sha256), ("fine-tune", found.tuned_id),
-        ("fine-tune SHA-256", found.tuned_sha256), ("chat template SHA-256", found.template_sha256),
+        ("pair", found.pair), ("base", found.base_id), ("base SHA-256", found.base_sha256),
+        ("fine-tune", found.tuned_id), ("fine-tune SHA-256", found.tuned_sha256),
+        ("chat template SHA-256", found.template_sha256),
         ("device, dtype", f"{found.device}, {found.dtype}; the change in {found.adapter_dtype}"),
         ("seed", str(found.seed)), ("noise floor", f"{found.noise_floor:.1e} nats"),
         ("settings SHA-256", str(record["settings_sha256"])), ("begun", str(record.get("created", "–"))),
