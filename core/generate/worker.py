@@ -2,7 +2,8 @@
 
 Answers to all questions decode together in one batch: they join it when their prompt has been read, write a token a
 step, and leave. Computations take turns, and answers go on between two of their reports; one that gives way is held up
-there by all others. Knows requests and how much room there is; knows nothing of pages or sessions beyond an owner's name.
+there by all others. Knows requests and how much room there is; knows nothing of pages or sessions beyond an owner's
+name.
 """
 
 import atexit
@@ -117,7 +118,8 @@ class Worker:
                 ]
                 running = [task for task in self._tasks if task.gives_way <= request.gives_way]
                 return before.index(request) + bool(running)
-            place = [other for other in self._waiting if isinstance(other, Writing)].index(request)
+            writing: list[Request] = [other for other in self._waiting if isinstance(other, Writing)]
+            place = writing.index(request)
             fits = isinstance(request, Writing) and place == 0 and self._fits(request)
             return place + 1 if self._answers and not fits else place
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from core.errors import ArgumentError, StudyError
 from core.pair.home import graft_home
+from core.pair.pair import Pair
+from core.study.store import FOLDER as TABLES_FOLDER
 from core.study.store import is_held, read_record
 
 State = Literal["running", "finished", "stopped"]
@@ -42,6 +44,20 @@ class ShelvedStudy:
     def prompts(self) -> int:
         """Prompts in all."""
         return int(self.record["prompts"])
+
+    @property
+    def stamp(self) -> str:
+        """Changes whenever tables are written; empty where there are none yet."""
+        files = sorted((self.folder / TABLES_FOLDER).glob("*.parquet"))
+        return " ".join(str(file.stat().st_mtime_ns) for file in files)
+
+    def of_pair(self, pair: Pair) -> bool:
+        """Whether it was measured on this pair."""
+        facts = self.record["facts"]
+        return (facts["base_sha256"], facts["tuned_sha256"]) == (
+            pair.identity.base_sha256,
+            pair.identity.tuned_sha256,
+        )
 
     @property
     def per_second(self) -> float | None:

@@ -4,6 +4,8 @@ Every prompt is a computation of its own that gives way to all others. Knows wor
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from core.errors import ArgumentError
 from core.generate.requests import Progress, Result
@@ -38,13 +40,13 @@ class WorkerEngine:
         self.choice = PairChoice.of(worker.pair)
         self.in_hand: tuple[str, float] = ("", 0.0)
         self._worker, self._owner = worker, owner
-        self._asked: Computation[object] | None = None
+        self._asked: Computation[Any] | None = None
         self._progress: Progress | None = None
         self._closed = False
 
     def facts(self) -> PairFacts:
         """The pair's facts."""
-        return self._ask(lambda pair: facts_of(pair))
+        return self._ask(facts_of)
 
     def problems(self, prompts: Sequence[StudyPrompt], settings: StudySettings) -> tuple[str | None, ...]:
         """Why each prompt cannot be measured; None where it can.
@@ -74,7 +76,7 @@ class WorkerEngine:
                 if stop():
                     return
                 try:
-                    yield self._ask(lambda pair, pieces=pieces: next(pieces))  # type: ignore[misc]
+                    yield self._ask(partial(_next, pieces))
                 except Interrupted:
                     return
 
@@ -105,7 +107,7 @@ class WorkerEngine:
             asked = self._worker.call(told, self._owner, gives_way=True)
         except ArgumentError as error:
             raise Interrupted from error  # the pair has been unloaded
-        self._asked = asked  # type: ignore[assignment]
+        self._asked = asked
         if self._closed:
             asked.close()
         asked.wait()
@@ -114,4 +116,9 @@ class WorkerEngine:
             raise asked.error
         if asked.status != "done":
             raise Interrupted
-        return asked.result  # type: ignore[return-value]
+        result: Result = asked.result  # type: ignore[assignment]  # done, so it is there
+        return result
+
+
+def _next(pieces: Iterator[Measured], pair: Pair) -> Measured:
+    return next(pieces)

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import streamlit as st
 
@@ -22,6 +23,8 @@ from core.pair.home import ASSETS
 from core.pair.open import load_pair
 from core.pair.registry import PairSpec, known_pairs, pair_spec, spec_of
 from core.present.runs import RunReport, run_from_json
+from core.present.study_told import ToldStudy, told_study
+from core.study.background import StudyDesk
 
 RECORDED = ASSETS / "recorded" / "example.json.gz"
 
@@ -80,6 +83,50 @@ def browser_session() -> Session:
 def recorded_example() -> RunReport | None:
     """The finished run shown before anything is asked; None where none was recorded."""
     return run_from_json(gzip.decompress(RECORDED.read_bytes())) if RECORDED.is_file() else None
+
+
+def _close_desk(desk: StudyDesk) -> None:
+    if (study := desk.at_work()) is not None:
+        study.close()
+
+
+@st.cache_resource(show_spinner=False, on_release=_close_desk)
+def study_desk() -> StudyDesk:
+    """Where studies of this server are begun; whoever closes a tab ends none of them."""
+    return StudyDesk()
+
+
+@dataclass
+class Telling:
+    """Findings on their way, for whoever polls them."""
+
+    stage: str = "waiting"
+    told: ToldStudy | None = None
+    error: GraftError | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, folder: Path) -> None:
+        """Computes them."""
+        try:
+            self.told = told_study(folder, self._at)
+        except GraftError as error:
+            self.error = error
+        except Exception as error:
+            self.error = GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log.")
+            raise
+        finally:
+            self.done.set()
+
+    def _at(self, stage: str) -> None:
+        self.stage = stage
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def findings_of_study(folder: Path, stamp: str) -> Telling:
+    """The findings of a study's tables as they were at `stamp`; computed once in a thread, for all sessions."""
+    telling = Telling()
+    threading.Thread(target=telling.run, args=(folder,), name=f"findings {folder.name}", daemon=True).start()
+    return telling
 
 
 @dataclass
