@@ -107,7 +107,7 @@ def test_what_gives_way_is_held_up_by_all_others_and_holds_up_none(worker: Worke
 
 
 def test_it_stops_after_the_prompt_in_hand_and_goes_on(worker: Worker, tmp_path: Path, home: Path) -> None:
-    desk, settings = StudyDesk(), many(tmp_path, 60)
+    desk, settings = StudyDesk(), many(tmp_path, 30)
     study = begun(desk.start(worker, study_folder("long one"), settings))
     study.want_tables()
     until(lambda: shelved("long-one").stamp or study.ended)
@@ -115,15 +115,15 @@ def test_it_stops_after_the_prompt_in_hand_and_goes_on(worker: Worker, tmp_path:
     assert study.wait(60)
     left = shelved("long-one")
     assert left.state == "stopped"
-    assert 2 <= left.done < 60
+    assert 2 <= left.done < 30
     assert study.progress is not None
     assert left.done == study.progress.done
     again = desk.start(worker, left.folder, None)
     assert again.wait(120)
     assert again.error is None
-    assert shelved("long-one").done == 60
+    assert shelved("long-one").done == 30
     with open_store(left.folder) as store:
-        assert len(list(store.rows("prompts"))) == 60
+        assert len(list(store.rows("prompts"))) == 30
 
 
 def test_one_runs_at_a_time_and_names_are_taken_once(worker: Worker, tmp_path: Path, home: Path) -> None:
