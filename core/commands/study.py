@@ -1,4 +1,4 @@
-"""`study`: both models over many prompts: run, resume, preview."""
+"""`study`: both models over many prompts: run, resume, preview, report, compare."""
 
 import argparse
 import signal
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from core.commands.common import add_output, add_pair, check_out, chosen_spec, emit, open_pair, say
+from core.commands.study_reading import compare_studies, report_study
 from core.errors import ArgumentError
+from core.present.document_file import FORMS
 from core.present.provenance import SCHEMA_VERSION, Provenance, command_line, provenance_of, versions
 from core.present.study_reports import StudyReport
 from core.present.study_text import duration, study_text
@@ -22,7 +24,8 @@ from core.study.runner import StudyProgress, choice_from, facts_from, resume_stu
 from core.study.settings import StudySettings
 from core.study.store import read_record
 
-ACTIONS = ("run", "resume", "preview")
+READING = {"report": report_study, "compare": compare_studies}
+ACTIONS = ("run", "resume", "preview", *READING)
 _NUMBERS = (
     "max_new_tokens", "batch", "sweep_prompts", "sweep_tokens", "permutations", "control_prompts", "random_adapters",
     "seed",
@@ -32,8 +35,9 @@ _NUMBERS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     d = StudySettings((PRESETS["medqa"],))
-    parser.add_argument("action", choices=ACTIONS, help="begin a study, go on with one, or look ahead")
+    parser.add_argument("action", choices=ACTIONS, help="begin, go on, look ahead, read a study, compare two")
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="of the study; not for preview")
+    parser.add_argument("other", nargs="?", type=Path, metavar="FOLDER_B", help="the second study, for compare alone")
     parser.add_argument(
         "--corpus",
         nargs="+",
@@ -55,11 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs, resumes or previews a study."""
-    check_out(arguments.out, ("json",))
+    """Runs, resumes, previews, reports or compares."""
+    check_out(arguments.out, ("json", *FORMS) if arguments.action in READING else ("json",))
     if (arguments.folder is None) != (arguments.action == "preview"):
         what = "takes no folder" if arguments.folder else "needs a folder"
         raise ArgumentError(f"`study {arguments.action}` {what}.", "See `python -m core study --help`.")
+    if arguments.other is not None and arguments.action != "compare":
+        raise ArgumentError(f"`study {arguments.action}` takes one folder.", "Only `study compare` takes two.")
+    if arguments.action in READING:
+        report, document = READING[arguments.action](arguments)
+        emit(report, study_text(report), arguments, document)
+        return
     if arguments.workers is not None and arguments.workers < 1:
         raise ArgumentError(f"--workers is {arguments.workers}.", "Use at least 1.")
     report = {"run": _run, "resume": _resume, "preview": _preview}[arguments.action](arguments)
@@ -95,6 +105,8 @@ def _preview(arguments: argparse.Namespace) -> StudyReport:
         prompts_per_second=None,
         tables={},
         preview=found,
+        report=None,
+        comparison=None,
         warnings=pair.adapter.warnings,
     )
 
@@ -139,6 +151,8 @@ def _with_engine(arguments: argparse.Namespace, choice: PairChoice, settings: St
         prompts_per_second=outcome.progress.per_second,
         tables=outcome.tables,
         preview=None,
+        report=None,
+        comparison=None,
         warnings=facts.warnings,
     )
 

@@ -35,7 +35,8 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem } h2 { font-size: 1
 nav ol { padding-left: 0; list-style: none; columns: 2; font-size: .92rem } a { color: inherit }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; margin: 1rem 0 } th { text-align: left;
   font-weight: 600 } th, td { padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--faint);
-  vertical-align: top; overflow-wrap: anywhere } .n { text-align: right; font-variant-numeric: tabular-nums }
+  vertical-align: top; overflow-wrap: break-word }
+.long { overflow-wrap: anywhere; min-width: 9rem } .n { text-align: right; font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto } code { font: .85em/1.5 ui-monospace, 'DejaVu Sans Mono', monospace; overflow-wrap: anywhere }
 pre { white-space: pre-wrap; border: 1px solid var(--faint); padding: .6rem .8rem; border-radius: 4px; margin: .4rem 0 }
 .card { border: 1px solid var(--faint); border-left-width: 5px; border-radius: 6px; padding: .9rem 1.1rem;
@@ -102,12 +103,18 @@ def _block(block: Block) -> str:
 def _table(block: Table) -> str:
     def row(cells: tuple[str, ...], tag: str) -> str:
         return "".join(
-            f"<{tag} class='{'n' if k in block.numbers else 't'}'>{_text(cell)}</{tag}>" for k, cell in enumerate(cells)
+            f"<{tag} class='{_kind(k in block.numbers, cell)}'>{_text(cell)}</{tag}>" for k, cell in enumerate(cells)
         )
 
     body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in block.rows)
     header = row(block.header, "th")
     return f'<div class="wide"><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _kind(is_number: bool, cell: str) -> str:
+    """How a cell stands: numbers to the right, hashes broken anywhere."""
+    longest = max(map(len, cell.split()), default=0)
+    return "n" if is_number else "long" if longest > 24 else "t"
 
 
 def _card(card: Card) -> str:

@@ -33,9 +33,9 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return {name: known[name] if name in known else next(free, GREY) for name in names}
 
 
-def _series(rows: Rows, key: str) -> tuple[alt.Color, alt.Shape, list[str]]:
+def _series(rows: Rows, key: str, named: bool = True) -> tuple[alt.Color, alt.Shape, list[str]]:
     names = list(dict.fromkeys(row[key] for row in rows))
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, labelLimit=300) if len(names) > 1 else None
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, labelLimit=300) if named and len(names) > 1 else None
     found = colours(names)
     colour = alt.Color(f"{key}:N", scale=alt.Scale(domain=names, range=list(found.values())), legend=legend)
     shapes = [_SHAPES[k % len(_SHAPES)] for k in range(len(names))]
@@ -48,6 +48,7 @@ def interval_chart(
     none: float | None = None,
     percent: bool = False,
     whole: tuple[float, float] | None = None,
+    legend: bool = True,
 ) -> Any:
     """Numbers with intervals, one line a label and series.
 
@@ -57,14 +58,18 @@ def interval_chart(
         none: where nothing would be; a dashed line.
         percent: the axis counts shares.
         whole: where the axis begins and ends, where that is fixed.
+        legend: whether series are named above the chart.
     """
-    colour, shape, names = _series(rows, "series")
+    colour, shape, names = _series(rows, "series", legend)
     own = [row for row in rows if row["value"] is not None]
     ends = [row["high"] if row["high"] is not None else row["value"] for row in own]
     starts = [row["low"] if row["low"] is not None else row["value"] for row in own]
     base = alt.Chart(alt.Data(values=[{**row, "end": end} for row, end in zip(own, ends, strict=True)]))
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    y = alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(labelLimit=250, domain=False, ticks=False))
+    lines = "split(datum.label, '\\n')"
+    y = alt.Y(
+        "label:N", title=None, sort=labels, axis=alt.Axis(labelExpr=lines, labelLimit=270, domain=False, ticks=False)
+    )
     offset = alt.YOffset("series:N", sort=names) if len(names) > 1 else alt.YOffset()
     marks = [] if none is None else [none]
     low, high = whole or (min([*starts, *marks]), max([*ends, *marks]))

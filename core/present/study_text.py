@@ -1,16 +1,21 @@
-"""A study in words: what a run left, and what a run would do.
+"""A study in words: what a run left, what a run would do, what a study says and where two differ.
 
 Knows reports; computes nothing.
 """
 
-from core.present.study_reports import StudyReport
+from core.present.study_reports import StudyComparison, StudyFindings, StudyReport
 from core.study.preview import CorpusPreview, StudyPreview
+from core.study.verdicts import number
 
 
 def study_text(report: StudyReport) -> str:
     """What `study` prints without `--json`."""
     if report.preview is not None:
         return _preview_text(report.preview)
+    if report.report is not None:
+        return "\n".join(_unfinished(report) + _findings_lines(report.report))
+    if report.comparison is not None:
+        return "\n".join(_unfinished(report) + _comparison_lines(report.comparison))
     left_out = [f"left out: {reason}" for reason in report.left_out]
     tables = ", ".join(f"{name} {rows:,}" for name, rows in report.tables.items())
     lines = [
@@ -28,6 +33,37 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _unfinished(report: StudyReport) -> list[str]:
+    if report.state == "finished":
+        return []
+    return [f"not finished: {report.done:,} of {report.prompts:,} prompts in {report.folder}"]
+
+
+def _findings_lines(found: StudyFindings) -> list[str]:
+    lines: list[str] = []
+    for key, question in found.questions.items():
+        own = [one for one in found.findings if one.number[0] == key]
+        lines.append(f"{key} {question}" if own else f"{key} {question} Nothing was measured that answers it.")
+        for one in sorted(own, key=lambda one: not one.primary):
+            lines += [f"  {one.number}{'' if one.primary else ' (further)'} {one.sentence}"]
+    return [*lines, *(f"left out: {reason}" for reason in found.dropped)]
+
+
+def _comparison_lines(found: StudyComparison) -> list[str]:
+    lines = [f"differs: {one.what}: {one.a} against {one.b}" for one in found.comparison.differing]
+    for pair in found.comparison.claims:
+        sides = (f"{side} {one.verdict if one else 'not measured'}" for side, one in (("A", pair.a), ("B", pair.b)))
+        lines.append(f"{pair.number} {pair.claim}: {', '.join(sides)}")
+    for change in found.comparison.paired:
+        ends = change.difference
+        low, high = ("–" if end is None else number(end) for end in (ends.low, ends.high))
+        lines.append(
+            f"{change.what}, {change.corpus}: A {number(change.a)}, B {number(change.b)} {change.unit}; B less A "
+            f"{number(ends.value)} ({low} to {high}; n = {ends.n})"
+        )
+    return [*lines, *([found.comparison.unpaired] if found.comparison.unpaired else [])]
 
 
 def _preview_text(preview: StudyPreview) -> str:

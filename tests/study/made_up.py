@@ -29,8 +29,15 @@ def record_of(**changes: Any) -> dict[str, Any]:
         "settings": to_plain(settings),
         "settings_sha256": settings.sha256,
         "corpora": [
-            {"name": kind, "kind": kind, "rows": 40, "found": 44, "sha256": kind[0] * 64, "bad": [f"row 7 of {kind}"]}
-            for kind in ("medical", "general")
+            {
+                "name": kind,
+                "kind": kind,
+                "rows": 40,
+                "found": 44,
+                "sha256": hash_ * 64,
+                "bad": [f"row 7 of {kind}"],
+            }
+            for kind, hash_ in (("medical", "a"), ("general", "b"))
         ],
         "pair": {"pair": "demo", "base": None, "tuned": None, "device": "cpu", "dtype": None},
         "facts": facts,
