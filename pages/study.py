@@ -4,13 +4,14 @@ import streamlit as st
 
 from pages._shared.frame import footer, open_page, open_worker
 from pages._shared.pair_card import draw_pair_card
-from pages._shared.study_findings import draw_findings, findings_at_hand
+from pages._shared.study_findings import draw_comparison, draw_findings, findings_at_hand
 from pages._shared.study_list import draw_list
 from pages._shared.study_preview import draw_preview
 from pages._shared.study_progress import draw_state
 from pages._shared.study_setup import choose_study
 
 PAGE = "Study"
+VIEWS = ("Findings", "Compare with another study")
 
 
 def _leave() -> None:
@@ -25,8 +26,16 @@ def _draw_study(name: str) -> None:
     if study is None:
         return
     told = findings_at_hand(study)
-    if told is not None:
-        draw_findings(study, told, st.session_state["simple"])
+    if told is None:
+        return
+    simple = st.session_state["simple"]
+    if (
+        not simple
+        and st.segmented_control("View", VIEWS, key="study_view", default=VIEWS[0], required=True) == VIEWS[1]
+    ):
+        draw_comparison(study, told)
+    else:
+        draw_findings(told, simple)
 
 
 def _draw_all() -> None:
@@ -49,7 +58,8 @@ def _draw_all() -> None:
 
 open_page(PAGE)
 worker = open_worker()
-draw_pair_card(worker)
+with st.container(horizontal=True, vertical_alignment="center"):
+    draw_pair_card(worker)
 opened = st.session_state.get("study_open")
 if opened is not None:
     _draw_study(opened)

@@ -1,4 +1,4 @@
-"""Everything a study says, from its folder: findings, figures and the document made of them.
+"""Everything a study says, from its folder: findings, figures and the document made of them; and two side by side.
 
 Knows the order of the steps; computes nothing itself.
 """
@@ -7,12 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.present.document import Document
+from core.present.document_file import DocumentFile
 from core.present.figures import Figure
+from core.present.study_comparison import comparison_document, comparison_figures
 from core.present.study_figures import figures_of
 from core.present.study_report import study_document
+from core.study.compare import compare
 from core.study.results import Results, findings_of, read_results
 from core.study.verdicts import Finding
+
+Stage = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +27,16 @@ class ToldStudy:
         results: its tables.
         found: its findings.
         figures: name → figure.
-        document: the report.
+        file: the report.
     """
 
     results: Results
     found: tuple[Finding, ...]
     figures: dict[str, Figure]
-    document: Document
+    file: DocumentFile
 
 
-def told_study(folder: Path, stage: Callable[[str], None]) -> ToldStudy:
+def told_study(folder: Path, stage: Stage) -> ToldStudy:
     """Reads a study and tests every claim; takes seconds to a minute.
 
     Args:
@@ -44,9 +48,27 @@ def told_study(folder: Path, stage: Callable[[str], None]) -> ToldStudy:
     """
     stage("reading tables")
     results = read_results(folder)
-    stage("testing the claims: 10,000 permutations each, intervals over documents")
+    stage("testing every claim: 10,000 permutations, intervals over documents")
     found = findings_of(results)
-    stage("drawing figures")
+    stage("making the figures")
     figures = figures_of(results, found)
-    typed = ("study", "report", str(folder))
-    return ToldStudy(results, found, figures, study_document(results, found, figures, typed))
+    document = study_document(results, found, figures, ("study", "report", str(folder)))
+    return ToldStudy(results, found, figures, DocumentFile(document, f"graft-{folder.name}"))
+
+
+def told_together(a: ToldStudy, b: ToldStudy, stage: Stage) -> DocumentFile:
+    """Two studies side by side.
+
+    Args:
+        a, b: the studies.
+        stage: told what is being done.
+
+    Raises:
+        StudyError: they have nothing in common.
+    """
+    stage("setting the studies against each other")
+    found = compare(a.results, b.results, a.found, b.found)
+    figures = comparison_figures(found, a.results, b.results, a.figures, b.figures)
+    folders = (a.results.folder, b.results.folder)
+    document = comparison_document(found, a.results, b.results, figures, ("study", "compare", *map(str, folders)))
+    return DocumentFile(document, f"graft-{folders[0].name}-and-{folders[1].name}")

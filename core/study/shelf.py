@@ -16,6 +16,7 @@ from core.study.store import FOLDER as TABLES_FOLDER
 from core.study.store import is_held, read_record
 
 State = Literal["running", "finished", "stopped"]
+_NEEDED = ("state", "created", "settings", "corpora", "facts", "prompts", "done", "runs", "left_out")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
 
@@ -92,10 +93,13 @@ def shelved(name: str) -> ShelvedStudy:
 
     Raises:
         ArgumentError: the name is no plain name.
-        StudyError: there is none, or it was made by another version.
+        StudyError: there is none, it was made by another version, or its record is not whole.
     """
     folder = study_folder(name)
     record = read_record(folder)
+    lost = [name for name in _NEEDED if name not in record]
+    if lost:
+        raise StudyError(f"The record of the study in {folder} has no {lost[0]!r}.", "Start the study anew.")
     state: State = "finished" if record["state"] == "finished" else "stopped"
     return ShelvedStudy(folder.name, folder, record, "running" if state == "stopped" and is_held(folder) else state)
 

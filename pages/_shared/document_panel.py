@@ -3,6 +3,7 @@
 Knows documents; knows no study.
 """
 
+import base64
 import html
 
 import streamlit as st
@@ -10,11 +11,12 @@ import streamlit as st
 from core.present.charts import clear
 from core.present.document import Block, Cards, Code, Items, Picture, Section, Table, Text
 from core.present.document_html import strip_svg
-from core.present.study_cards import Card
+from core.present.study_cards import Card, Strip
 from pages._shared.exports import draw_exports
 from pages._shared.frame import escaped
 
-_CARD = "border-left:5px solid {own};padding:.1rem .9rem;--own:{own};--ink:currentColor;--faint:#7B849060"
+_CARD = "border-left:5px solid {own};padding:.1rem .9rem"
+_INK, _FAINT = "#7B8490", "#7B849060"  # as charts of a page
 
 
 def draw_section(section: Section) -> None:
@@ -62,7 +64,7 @@ def draw_card(card: Card, simple: bool = False) -> None:
             f"<span style='font-size:1.15em;font-weight:600'>{_text(card.effect)}</span> "
             f"<small>{_text(card.interval)}</small>"
         )
-        said += [strip_svg(card.strip)] if card.strip else []
+        said += [_strip(card.strip, own)] if card.strip else []
         said += [
             _text(card.sentence),
             f"<small>{_text(card.least)}</small>",
@@ -70,8 +72,18 @@ def draw_card(card: Card, simple: bool = False) -> None:
             f"<small><b>Limit</b> {_text(card.limit)}</small>",
         ]
     lines = "".join(f"<div style='margin:.3rem 0'>{line}</div>" for line in said)
-    svg = "<style>.strip{width:100%;height:26px;display:block}</style>" if card.strip and not simple else ""
-    st.html(f"{svg}<div data-testid='finding' style='{_CARD.format(own=own)}'>{lines}</div>")
+    st.html(f"<div data-testid='finding' style='{_CARD.format(own=own)}'>{lines}</div>")
+
+
+def _strip(strip: Strip, own: str) -> str:
+    """As a picture: Streamlit lets no drawing through."""
+    svg = strip_svg(strip).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" height="26" ', 1)
+    for name, colour in (("ink", _INK), ("faint", _FAINT), ("own", own)):
+        svg = svg.replace(f"var(--{name})", colour)
+    content = base64.b64encode(svg.encode()).decode()
+    words = "effect with its interval; dashed: no effect; short line: the smallest that matters"
+    style = "width:100%;height:26px;display:block"
+    return f"<img alt='{words}' title='{words}' style='{style}' src='data:image/svg+xml;base64,{content}'>"
 
 
 def _draw_picture(block: Picture) -> None:

@@ -8,8 +8,11 @@ import os
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import streamlit as st
 
@@ -22,10 +25,12 @@ from core.pair.fetch import fetch
 from core.pair.home import ASSETS
 from core.pair.open import load_pair
 from core.pair.registry import PairSpec, known_pairs, pair_spec, spec_of
+from core.present.document_file import DocumentFile
 from core.present.runs import RunReport, run_from_json
-from core.present.study_told import ToldStudy, told_study
+from core.present.study_told import ToldStudy, told_study, told_together
 from core.study.background import StudyDesk
 
+Told = TypeVar("Told")
 RECORDED = ASSETS / "recorded" / "example.json.gz"
 
 
@@ -97,18 +102,22 @@ def study_desk() -> StudyDesk:
 
 
 @dataclass
-class Telling:
-    """Findings on their way, for whoever polls them."""
+class Telling(Generic[Told]):
+    """What a study says, on its way, for whoever polls it."""
 
     stage: str = "waiting"
-    told: ToldStudy | None = None
+    told: Told | None = None
     error: GraftError | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, folder: Path) -> None:
-        """Computes them."""
+    def begin(self, name: str, work: Callable[[Callable[[str], None]], Told]) -> "Telling[Told]":
+        """Computes it in a thread."""
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+        return self
+
+    def _run(self, work: Callable[[Callable[[str], None]], Told]) -> None:
         try:
-            self.told = told_study(folder, self._at)
+            self.told = work(self._at)
         except GraftError as error:
             self.error = error
         except Exception as error:
@@ -122,11 +131,15 @@ class Telling:
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def findings_of_study(folder: Path, stamp: str) -> Telling:
-    """The findings of a study's tables as they were at `stamp`; computed once in a thread, for all sessions."""
-    telling = Telling()
-    threading.Thread(target=telling.run, args=(folder,), name=f"findings {folder.name}", daemon=True).start()
-    return telling
+def findings_of_study(folder: Path, stamp: str) -> Telling[ToldStudy]:
+    """The findings of a study's tables as they were at `stamp`; computed once, for all sessions."""
+    return Telling[ToldStudy]().begin(f"findings {folder.name}", partial(told_study, folder))
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def comparison_of(stamps: tuple[str, str], _a: ToldStudy, _b: ToldStudy) -> Telling[DocumentFile]:
+    """Two studies side by side, each by its folder and stamp."""
+    return Telling[DocumentFile]().begin("comparison", partial(told_together, _a, _b))
 
 
 @dataclass

@@ -41,6 +41,10 @@ def draw_preview(worker: Worker, page: str, asked: AskedStudy) -> None:
     if found.seconds is None:
         st.warning("None of the prompts can be measured.")
         return
+    refused = [reason for corpus in found.corpora for reason in corpus.too_long]
+    if refused and not any(choice.skip_bad for choice in asked.settings.corpora):
+        show_error(DataError(f"{len(refused)} prompts are too long for the models.", f"Choose “{BAD['skip']}”."))
+        return
     left, right = st.columns([3, 1], vertical_alignment="center")
     left.markdown(f"**About {duration(found.seconds)} on this device.** {_by_sort(found)}")
     running = study_desk().at_work()
@@ -105,9 +109,7 @@ def _by_sort(found: StudyPreview) -> str:
 def _draw_rows(found: StudyPreview) -> None:
     for corpus in found.corpora:
         _draw_corpus(corpus)
-    st.write(
-        f"{found.prompts:,} prompts; layers on {found.swept:,} of them, random adapters on {found.controlled:,}."
-    )
+    st.write(f"{found.prompts:,} prompts; layers on {found.swept:,} of them, random adapters on {found.controlled:,}.")
 
 
 def _draw_corpus(corpus: CorpusPreview) -> None:
@@ -117,7 +119,7 @@ def _draw_corpus(corpus: CorpusPreview) -> None:
     )
     bad = (*corpus.bad, *corpus.too_long)
     if bad:
-        with st.expander(f"{len(bad)} rows are left out"):
+        with st.expander(f"{len(bad)} rows that cannot be used"):
             st.dataframe({"why": list(bad)}, hide_index=True, width="stretch")
     with st.expander("First prompts as the models read them"):
         for row in corpus.shown:

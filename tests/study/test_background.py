@@ -47,7 +47,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def many(folder: Path, rows: int = 200) -> StudySettings:
     """More prompts than can be measured before somebody stops it."""
-    path = write_rows(folder / "many.jsonl", [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(rows)])
+    path = write_rows(
+        folder / "many.jsonl", [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(rows)]
+    )
     corpus = parse_corpus(f"{path},kind=medical")
     return StudySettings((corpus,), measurements=("reference",), batch=1, sweep_prompts=0)
 
@@ -70,7 +72,9 @@ def test_a_study_beside_others_gives_the_tables_it_gives_alone(worker: Worker, t
     study = StudyDesk().start(worker, study_folder("beside"), settings)
     answers, sums = [], []
     while not study.ended:
-        asked = worker.submit(Job(_prompt(worker.pair), (Lane("tuned", worker.pair.tuned_gates()),), Sampling(), 5), "me")
+        asked = worker.submit(
+            Job(_prompt(worker.pair), (Lane("tuned", worker.pair.tuned_gates()),), Sampling(), 5), "me"
+        )
         summed = worker.call(lambda pair, progress: pair.n_layers, "me")
         assert summed.wait(60)
         assert asked.wait(60)
@@ -251,5 +255,7 @@ def test_the_shelf_says_what_it_cannot_read(worker: Worker, tmp_path: Path, home
     studies, unread = all_shelved()
     assert [(study.name, study.state, study.done) for study in studies] == [("good", "finished", 2)]
     assert studies[0].of_pair(worker.pair)
-    assert [error.message for error in unread] == [error.message for error in unread if "another version" in error.message]
+    assert [error.message for error in unread] == [
+        error.message for error in unread if "another version" in error.message
+    ]
     assert len(unread) == 1
