@@ -14,6 +14,7 @@ import pytest
 from core.present.reports import REPORTS
 from tests.command import MODULE, PROJECT, Outcome, check_schema, environment, run_command, small_models
 from tests.conftest import TinyFolders
+from tests.study.made_up import full_tables, write_study
 from tests.study.runs import GENERAL, MEDICAL, read_table, write_rows
 
 pytestmark = [
@@ -109,6 +110,11 @@ def test_a_preview_shows_rows_and_leaves_nothing(folders: TinyFolders, tmp_path:
         (["run", "folder", "--batch", "0"], "batch is 0"),
         (["run", "folder", "--workers", "2"], "go with --engine ray"),
         (["run", "folder", "--out", "study.csv"], "not a known form"),
+        (["run", "folder", "--out", "study.pdf"], "not a known form"),
+        (["report"], "needs a folder"),
+        (["report", "nowhere"], "There is no study in nowhere"),
+        (["report", "folder", "other"], "takes one folder"),
+        (["compare", "folder"], "needs two folders"),
     ],
 )
 def test_what_makes_no_sense_is_refused(folders: TinyFolders, arguments: list[str], says: str) -> None:
@@ -125,3 +131,39 @@ def test_words_for_people(folders: TinyFolders, tmp_path: Path) -> None:
     assert "⟦Asthma is a chronic disease" in preview.out
     done = run_command("study", "run", str(tmp_path / "s"), *corpora(tmp_path), "--measure", "reference", *pair)
     assert "finished: 5 of 5 prompts" in done.out
+
+
+def test_a_report_is_one_object_and_a_file(folders: TinyFolders, tmp_path: Path) -> None:
+    folder, page = str(tmp_path / "s"), tmp_path / "s.html"
+    assert run(folders, "run", folder, *corpora(tmp_path), *SMALL).code == 0
+    outcome = run_command("study", "report", folder, "--out", str(page), "--json")
+    assert outcome.code == 0, outcome.err
+    check_schema(outcome, REPORTS["study"])
+    report = outcome.report
+    verdicts = {one["number"]: one["verdict"] for one in report["report"]["findings"]}
+    assert {"1a", "1b", "1c", "2a", "4a"} <= set(verdicts)
+    assert set(verdicts.values()) <= {"inconclusive", "no difference to explain"}  # five documents decide nothing
+    assert report["provenance"]["tuned_sha256"]
+    hashes = [figure["data_sha256"] for figure in report["report"]["figures"]]
+    assert hashes
+    text = page.read_text()
+    assert all(one in text for one in hashes)
+    assert "http" not in text.replace("http-equiv", "")
+    words = run_command("study", "report", folder)
+    assert "1 Did it learn medicine, and did it forget?" in words.out
+    assert f"1a {report['report']['findings'][0]['sentence']}" in words.out
+
+
+def test_two_studies_are_compared(tmp_path: Path) -> None:
+    tables = full_tables()
+    own = {name: tables[name] for name in ("prompts", "answers")}
+    a, b = write_study(tmp_path / "a", own), write_study(tmp_path / "b", own, state="stopped", done=3)
+    outcome = run_command("study", "compare", str(a), str(b), "--json")
+    assert outcome.code == 0, outcome.err
+    check_schema(outcome, REPORTS["study"])
+    compared = outcome.report["comparison"]["comparison"]
+    assert compared["shared"] == {"medical": 40, "general": 40}
+    assert {one["difference"]["value"] for one in compared["paired"]} == {0.0}
+    words = run_command("study", "compare", str(a), str(b)).out
+    assert "1a Fine-tuning made medical reference answers likelier: A " in words
+    assert "given twice" in run_command("study", "compare", str(a), str(a), "--json").error["message"]

@@ -77,7 +77,9 @@ def interval_chart(
     axis = alt.Axis(format="%") if percent else alt.Axis()
     if whole is not None:
         axis = alt.Axis(values=[low + k * (high - low) / 10 for k in range(11)], format=".1f")
-    domain = alt.Scale(domain=[low - 0.03 * (high - low), low + ((high - low) or 1.0) / max(room, 0.3)], nice=False)
+    domain = alt.Scale(
+        domain=[low - 0.03 * (high - low), low + ((high - low) or 1.0) / max(room, 0.3)], nice=False, zero=False
+    )
     x = alt.X("value:Q", title=x_title, axis=axis, scale=domain)
     tip = ["label:N", "series:N", *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("value", "low", "high"))]
     layers = [alt.Chart(alt.Data(values=[{"at": none}])).mark_rule(**_NONE).encode(x="at:Q")] if marks else []

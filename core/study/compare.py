@@ -198,7 +198,7 @@ def _drifts(results: Results) -> pd.DataFrame:
 def _ratio(
     what: str, corpus: str, unit: str, sums: Sequence[pd.DataFrame], documents: pd.Series, seed: int, n: int
 ) -> list[Difference]:
-    both = sums[0].join(sums[1], how="inner", lsuffix="_a", rsuffix="_b")
+    both = sums[0].add_suffix("_a").join(sums[1].add_suffix("_b"), how="inner")
     both = both.loc[both.index.intersection(documents).sort_values()].dropna()
     if len(both) < FEWEST_IN_COMMON:
         return []

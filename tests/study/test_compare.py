@@ -1,0 +1,92 @@
+"""Two studies against each other: pairs by document, what differs, and what cannot be compared."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.errors import StudyError
+from core.study.compare import compare, differing
+from core.study.findings import Settings
+from core.study.results import Results, findings_of
+from tests.study.made_up import full_tables, made_up, record_of, write_study
+
+QUICK = Settings(n_permutations=99, n_resamples=99)
+
+
+def study(folder: Path, tables: dict[str, pd.DataFrame]) -> Results:
+    from core.study.results import read_results
+
+    return read_results(write_study(folder, tables))
+
+
+def only(name: str, seed: int = 0, **planted: float) -> dict[str, pd.DataFrame]:
+    tables = full_tables(seed, **planted)
+    return {"prompts": tables["prompts"], name: tables[name]}
+
+
+def test_shared_documents_are_paired(tmp_path: Path) -> None:
+    tables = only("answers", loss=-0.1)
+    shifted = tables["answers"].copy()
+    shifted["nll_tuned_sum"] -= 0.3 * shifted["tokens"]  # every text likelier by 0.3 nats a token
+    a = study(tmp_path / "a", tables)
+    kept = tables["prompts"][tables["prompts"]["document"] != "m00"]
+    b = study(tmp_path / "b", {"prompts": kept, "answers": shifted[shifted["document"] != "m00"]})
+    found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
+    assert found.shared == {"medical": 39, "general": 40}
+    (loss,) = [one for one in found.paired if one.corpus == "medical" and one.what.startswith("change of the loss")]
+    change = loss.difference
+    # Unpaired, the documents' own spread would make an interval; paired, nothing is left of it.
+    assert (change.value, change.low, change.high, change.n) == pytest.approx((-0.3, -0.3, -0.3, 39))
+    assert loss.b - loss.a == pytest.approx(-0.3)
+    assert not found.unpaired
+
+
+def test_the_centre_of_layers_is_paired(tmp_path: Path) -> None:
+    a, b = (study(tmp_path / str(k), only("layers", shift=shift)) for k, shift in enumerate((0.0, 0.3)))
+    found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
+    (centre,) = found.paired
+    assert centre.difference.n == 15
+    assert centre.difference.value == pytest.approx(0.3, abs=0.05)
+    assert {pair.number for pair in found.claims} == {"3a"}
+
+
+def test_other_questions_are_said_to_be_unpaired(tmp_path: Path) -> None:
+    a, other = study(tmp_path / "a", only("answers")), only("answers", seed=1)
+    other["prompts"] = other["prompts"].assign(question="Something else?")
+    b = study(tmp_path / "b", other)
+    found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK))
+    assert found.paired == ()
+    assert "share no question" in found.unpaired
+    assert all(pair.a and pair.b for pair in found.claims)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    a = study(tmp_path / "a", only("answers"))
+    found = findings_of(a, QUICK)
+    with pytest.raises(StudyError, match="given twice"):
+        compare(a, a, found, found)
+    other = only("layers")
+    other["prompts"] = other["prompts"].assign(question="Something else?")
+    b = study(tmp_path / "b", other)
+    with pytest.raises(StudyError, match="no claim and no document in common"):
+        compare(a, b, found, findings_of(b, QUICK))
+
+
+def test_settings_models_and_corpora_that_differ_are_named() -> None:
+    record, changed = record_of(), record_of(prompts=1)
+    changed["facts"] = {**changed["facts"], "tuned_sha256": "e" * 64}
+    changed["settings"] = {**changed["settings"], "max_new_tokens": 7}
+    changed["corpora"] = [{**changed["corpora"][0], "sha256": "c" * 64}, changed["corpora"][1]]
+    assert {one.what for one in differing(record, changed)} == {
+        "fine-tune sha256", "max new tokens", "medical corpus 1",
+    }  # fmt: skip
+    assert differing(record, record_of()) == ()
+
+
+def test_everything_made_up_compares(tmp_path: Path) -> None:
+    a, b = made_up(tmp_path / "a", 0, loss=-0.1), made_up(tmp_path / "b", 1, medical=np.log(1.6))
+    found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
+    assert {one.corpus for one in found.paired} == {"medical", "general"}
+    assert len(found.paired) == 2 * 3 + 1  # layers are on medical text alone

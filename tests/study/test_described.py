@@ -1,0 +1,100 @@
+"""What stands beside the claims: losses, words and accuracies by hand, and agreement with the claims."""
+
+import pandas as pd
+import pytest
+
+from core.study.described import (
+    WITH_HEADINGS,
+    WITHOUT_HEADINGS,
+    accuracies,
+    frequent_words,
+    kl_by_part,
+    kl_by_text,
+    loss_changes,
+    shares_in_top,
+    term_ratios,
+)
+from core.study.findings import Settings, findings
+from tests.study.simulated import FLOORS, tables_of
+
+PROMPTS = pd.DataFrame(
+    {
+        "document": ["m1", "m2", "m3", "g1"],
+        "corpus": ["medical", "medical", "medical", "general"],
+        "field": ["lungs", "lungs", "lungs", "art"],
+    }
+)
+
+
+def answers(**columns: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"document": list(PROMPTS["document"]), "whose": "reference", **columns})
+
+
+def test_the_loss_changes_by_corpus_and_by_fields_that_have_enough_documents() -> None:
+    own = answers(tokens=[10, 20, 10, 10], nll_base_sum=[20, 40, 20, 20], nll_tuned_sum=[18, 32, 20, 25])
+    medical, general = loss_changes(own, PROMPTS, by_field=False)
+    assert medical.estimate.value == pytest.approx(-10 / 40)
+    assert (general.estimate.value, general.estimate.low) == (0.5, None)
+    assert [(one.group, one.estimate.n) for one in loss_changes(own, PROMPTS, by_field=True)] == [("lungs", 3)]
+
+
+def test_headings_are_shown_apart_where_there_are_any() -> None:
+    own = answers(
+        tokens=[10, 10, 10, 10], kl_sum=[1, 1, 1, 2], kl_sum_with_format=[4, 4, 4, 2],
+        tokens_with_format=[12, 12, 12, 10],
+    )  # fmt: skip
+    found = {(one.corpus, one.what): one.estimate.value for one in kl_by_text(own, PROMPTS)}
+    assert found == pytest.approx(
+        {("medical", WITHOUT_HEADINGS): 0.1, ("medical", WITH_HEADINGS): 12 / 36, ("general", WITHOUT_HEADINGS): 0.2}
+    )
+
+
+def test_texts_without_divergence_have_no_concentration() -> None:
+    shares = answers(top_1pct=[0.2, 0.4, None, None], top_5pct=[1.0] * 4, top_10pct=[1.0] * 4)
+    found = [(one.corpus, one.what, one.estimate.n) for one in shares_in_top(shares, PROMPTS)]
+    assert ("medical", "1 %", 2) in found
+    assert ("general", "1 %", 0) not in found
+    assert not [one for one in found if one[:2] == ("general", "1 %")]
+
+
+def words(*rows: tuple[str, str, str, bool, float, str]) -> pd.DataFrame:
+    columns = ["document", "form", "category", "medical", "score", "part"]
+    return pd.DataFrame(rows, columns=columns).assign(whose="reference", format=False, tokens=2)
+
+
+def test_words_are_listed_from_three_occurrences_on_highest_first() -> None:
+    rows = [("m1", "fever", "symptom", True, 1.0, "answer")] * 3 + [
+        ("m2", "asthma", "disease", True, 2.0, "answer")
+    ] * 4
+    rows += [("m1", "pus", "symptom", True, 9.0, "answer")] * 2 + [("g1", "heart", "anatomy", True, 9.0, "answer")] * 5
+    rows += [("m1", "the", None, False, 9.0, "answer")] * 5  # type: ignore[list-item]
+    found = frequent_words(words(*rows), PROMPTS)
+    assert found[["form", "count", "mean_score"]].to_numpy().tolist() == [["asthma", 4, 2.0], ["fever", 3, 1.0]]
+
+
+def test_reasoning_and_answer_are_compared_in_texts_that_have_both() -> None:
+    rows = [("m1", "a", "", False, 4.0, "reasoning"), ("m1", "b", "", False, 1.0, "answer")]
+    rows += [("m2", "c", "", False, 9.0, "answer")]
+    found = {one.what: one.estimate.value for one in kl_by_part(words(*rows), PROMPTS)}
+    assert found == {"reasoning": 2.0, "answer": 0.5}
+
+
+def test_accuracies_count_flips() -> None:
+    choices = pd.DataFrame(
+        {"corpus": "medical", "right": list("AAAB"), "base": list("ABBB"), "tuned": list("BAAB"), "options": 4}
+    )
+    (one,) = accuracies(choices)
+    assert (one.base.value, one.tuned.value, one.flips.gained, one.flips.lost, one.chance) == (0.5, 0.75, 2, 1, 0.25)
+
+
+def test_ratios_are_those_of_the_claim() -> None:
+    tables = tables_of(medical=0.5)
+    (finding,) = [
+        one
+        for one in findings({name: tables[name] for name in ("prompts", "words")}, FLOORS, Settings(n_permutations=9))
+        if one.number == "2a"
+    ]
+    found = {one.what: one.estimate for one in term_ratios(tables["words"], tables["prompts"], FLOORS)}
+    adjusted = found["matched and adjusted"]
+    assert (adjusted.value, (adjusted.low, adjusted.high)) == (finding.effect, finding.interval)
+    assert found["unmatched"].low is None
