@@ -178,10 +178,10 @@ def test_a_study_of_the_command_line_is_read_resumed_and_of_another_pair_only_re
     run_study(LocalEngine(pair), small_settings(tmp_path), home / "typed", stop=lambda: next(measured, None) is None)
     assert shelved("typed").state == "stopped"
     app = open_study()
-    assert "**typed** · stopped, 1 of 5 prompts" in texts(app.markdown)
+    assert "**typed** · stopped, 2 of 5 prompts" in texts(app.markdown)
     press(app, "Open")
     told(app)
-    assert "This study is not finished: 1 of 5" in texts(app.warning)
+    assert "This study is not finished\\: 2 of 5 prompts" in texts(app.warning)
     press(app, "Resume")
     ended(app)
     assert "Finished: 5 of 5" in texts(app.caption)

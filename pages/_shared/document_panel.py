@@ -16,6 +16,7 @@ from pages._shared.exports import draw_exports
 from pages._shared.frame import escaped
 
 _CARD = "border-left:5px solid {own};padding:.1rem .9rem"
+_AROUND = 90  # pixels of axes and legend
 _INK, _FAINT = "#7B8490", "#7B849060"  # as charts of a page
 
 
@@ -89,7 +90,12 @@ def _strip(strip: Strip, own: str) -> str:
 def _draw_picture(block: Picture) -> None:
     figure = block.figure
     st.markdown(f"**{escaped(figure.title)}**")
-    st.altair_chart(clear(figure.draw(figure.rows)), theme=None, width="stretch")
+    chart = figure.draw(figure.rows)
+    height = getattr(chart, "height", None)
+    if isinstance(height, int | float):  # Streamlit counts axes and legend into it
+        st.altair_chart(clear(chart), theme=None, width="stretch", height=int(height) + _AROUND)
+    else:
+        st.altair_chart(clear(chart), theme=None, width="content")
     st.caption(escaped(f"{figure.legend} {figure.noise_note} {figure.limit}"))
     with st.container(horizontal=True):
         draw_exports(figure, figure.slug)

@@ -79,15 +79,12 @@ def draw_findings(told: ToldStudy, simple: bool) -> None:
         default=next(iter(asked)),
     )  # fmt: skip
     blocks = asked[key or next(iter(asked))].blocks
-    left, right = st.columns([5, 6])
-    with left:
-        for block in blocks:
-            if not isinstance(block, Picture):
-                draw_block(block)
-    with right:
-        for block in blocks:
-            if isinstance(block, Picture):
-                draw_block(block)
+    with st.container(horizontal=True, gap="medium"):  # figures go below the cards where both have no room
+        for width, pictures in ((470, False), (600, True)):
+            with st.container(width=width):
+                for block in blocks:
+                    if isinstance(block, Picture) == pictures:
+                        draw_block(block)
     for section in sections.values():
         if section.key not in ("headline", *asked):
             with st.expander(section.title):

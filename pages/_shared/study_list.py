@@ -11,9 +11,9 @@ EMPTY = (
     "A study asks both models many prompts instead of one, on medical and on general questions, and answers four "
     "questions with claims that can turn out false: did it learn medicine and did it forget, is the divergence on "
     "medical terms and in explanations, do higher layers carry it, and what moved inside. Every number has an interval "
-    "over documents, and every claim says what would change it. **None has been run on this server yet.** With the "
-    "shipped questions and the settings below, one takes the demo pair about half an hour on two CPU cores; the "
-    "preview measures it on this machine before anything starts."
+    "over documents, and every claim says what would change it. **None has been run on this server yet.** It takes "
+    "minutes to hours: the preview measures how long, on this machine and with the settings below, before anything "
+    "starts."
 )
 
 
