@@ -57,7 +57,8 @@ def _watch_own(run: BackgroundStudy, stamp: str) -> None:
     if run.ended or _stamp(run.folder.name) != stamp:
         st.rerun()
     progress, (words, share) = run.progress, run.in_hand
-    hand = f"In hand: {words}, {share:.0%}." if words else "Between two prompts."
+    so_far = f", {share * 100:.0f} %" if share else ""
+    hand = f"In hand: {words}{so_far}." if words else "Between two prompts."
     if progress is None:
         st.progress(0.0, text=f"Beginning … {hand}")
     else:
