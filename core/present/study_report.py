@@ -54,8 +54,11 @@ def unfinished(results: Results) -> str:
     record = results.record
     said = []
     if not results.finished:
+        sets = (
+            f", and sets of layers on {record['sets_done']:,} of {record['sets_of']:,}" if record.get("sets_of") else ""
+        )
         said.append(
-            f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured. "
+            f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured{sets}. "
             "Figures and verdicts are of what there is."
         )
     return " ".join([*said, *facts_from(record).warnings])

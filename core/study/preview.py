@@ -6,13 +6,17 @@ Knows corpora and a pair's prompts; measures only what is timed, and keeps none 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
+from core.intervene.sets import units_of
 from core.pair.pair import Pair
 from core.study.choice import Kind
 from core.study.corpora import Corpus, read_corpora
 from core.study.measure_prompt import check_pair, measure_batch, problem_of, prompt_of, reference_ids
+from core.study.passes import REACHES, visits_expected
 from core.study.prompts import StudyPrompt, batches, study_prompts
 from core.study.settings import StudySettings
+from core.study.tasks import AskedSet, Visit
 
 SHOWN = 3
 TIMED_ADAPTERS = 2
@@ -77,6 +81,8 @@ class StudyPreview:
         controlled: on how many of these in random adapters too.
         seconds_plain, seconds_swept, seconds_controlled: measured for one prompt of each sort, each with what it has
             beyond the sort before; null where none was timed.
+        visits: how often swept prompts are visited again for sets of layers.
+        seconds_visit: measured for one such visit, the mean of both sorts; null where none was timed.
         seconds: estimate for all prompts at this rate; null where nothing was timed.
     """
 
@@ -87,6 +93,8 @@ class StudyPreview:
     seconds_plain: float | None
     seconds_swept: float | None
     seconds_controlled: float | None
+    visits: int
+    seconds_visit: float | None
     seconds: float | None
 
 
@@ -108,8 +116,10 @@ def preview_study(pair: Pair, settings: StudySettings, timed: bool = True) -> St
     problems = {prompt.place: problem_of(pair, prompt, settings) for prompt in prompts}
     usable = [prompt for prompt in prompts if problems[prompt.place] is None]
     plain, swept, controlled = _seconds(pair, usable, settings) if timed else (None, None, None)
+    visits = visits_expected(prompts, settings)
+    visit = _seconds_visit(pair, usable, settings) if timed and visits else None
     n_swept, n_controlled = (sum(getattr(p, name) for p in usable) for name in ("swept", "controlled"))
-    counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled))
+    counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled), (visit, visits))
     return StudyPreview(
         corpora=tuple(_corpus(pair, corpus, prompts, problems, settings) for corpus in corpora),
         prompts=len(prompts),
@@ -118,6 +128,8 @@ def preview_study(pair: Pair, settings: StudySettings, timed: bool = True) -> St
         seconds_plain=plain,
         seconds_swept=swept,
         seconds_controlled=controlled,
+        visits=visits,
+        seconds_visit=visit,
         seconds=None if plain is None else sum((seconds or 0.0) * n for seconds, n in counts),
     )
 
@@ -142,6 +154,26 @@ def _seconds(
         found.append(max(0.0, seconds - so_far) * max(1.0, scale))
         so_far = seconds
     return plain, found[0], found[1]
+
+
+def _seconds_visit(pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings) -> float | None:
+    """Seconds a visit for sets of layers, of as many as there will be; which layers they hold does not matter."""
+    prompt = next((one for one in usable if one.row.answer), None)
+    if prompt is None:
+        return None
+    sets = []
+    for by in settings.sets_by:
+        units = units_of(pair.n_layers, by)
+        order = Random(0).sample(units, len(units))
+        chosen = [order[:size] for size in range(1, len(units) + 1)]
+        chosen += [
+            Random(number).sample(units, len(units) // 3) for number in range(len(REACHES) * (1 + settings.random_sets))
+        ]
+        sets += [AskedSet(0, by, None, number, tuple(sorted(own))) for number, own in enumerate(chosen)]
+    started = time.perf_counter()
+    for _ in Visit("sets", prompt, 0, "reference", None, tuple(sets)).results(pair, settings):
+        pass
+    return (time.perf_counter() - started) / 2
 
 
 def _as(prompt: StudyPrompt, swept: bool, controlled: bool) -> StudyPrompt:
