@@ -54,11 +54,9 @@ def unfinished(results: Results) -> str:
     record = results.record
     said = []
     if not results.finished:
-        sets = (
-            f", and sets of layers on {record['sets_done']:,} of {record['sets_of']:,}" if record.get("sets_of") else ""
-        )
         said.append(
-            f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured{sets}. "
+            f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured, and "
+            f"{record.get('sets_done', 0):,} of {record.get('sets_of', 0):,} visits for sets of layers made. "
             "Figures and verdicts are of what there is."
         )
     return " ".join([*said, *facts_from(record).warnings])
