@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The PEFT config's `base_model_name_or_path` was renamed:UserWarning"),
 ]
-SMALL = ["--max-new-tokens", "8", "--batch", "2", "--sweep-prompts", "1", "--control-prompts", "0"]
+SMALL = ["--max-new-tokens", "8", "--batch", "2", "--sweep-prompts", "2", "--control-prompts", "0"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +49,7 @@ def test_a_run_leaves_tables_and_says_how_many_rows(folders: TinyFolders, tmp_pa
     check_schema(outcome, REPORTS["study"])
     report = outcome.report
     assert (report["state"], report["done"], report["prompts"]) == ("finished", 5, 5)
+    assert (report["sets_done"], report["sets_of"]) == (8, 8)
     assert report["provenance"]["base_sha256"]
     assert {name: len(read_table(tmp_path / "s", name)) for name in report["tables"]} == report["tables"]
     assert report["tables"]["answers"] == 4 + 2 * 5
@@ -94,7 +95,11 @@ def test_a_preview_shows_rows_and_leaves_nothing(folders: TinyFolders, tmp_path:
     assert "What is asthma?" in medical["shown"][0]["prompt"]
     assert medical["shown"][2]["letter"] == "B"
     assert medical["reference_tokens"] == sum(row["n_reference"] for row in medical["shown"]) > 0
-    assert preview["seconds"] == pytest.approx(5 * preview["seconds_plain"] + 2 * preview["seconds_swept"])
+    assert preview["visits"] == 8
+    assert preview["seconds_visit"] > 0
+    assert preview["seconds"] == pytest.approx(
+        5 * preview["seconds_plain"] + 4 * preview["seconds_swept"] + 8 * preview["seconds_visit"]
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.jsonl", "m.jsonl"]
     assert run(folders, "preview", *corpora(tmp_path), "--untimed").report["preview"]["seconds"] is None
 

@@ -17,18 +17,19 @@ from core.present.provenance import SCHEMA_VERSION, Provenance, command_line, pr
 from core.present.study_reports import StudyReport
 from core.present.study_text import duration, study_text
 from core.study.choice import CORPUS_FORM, PRESETS, parse_corpus
+from core.study.depth import CURVES
 from core.study.engines import Engine, LocalEngine, RayEngine
 from core.study.pairs import PairChoice, PairFacts
 from core.study.preview import preview_study
 from core.study.runner import StudyProgress, choice_from, facts_from, resume_study, run_study, settings_from
-from core.study.settings import StudySettings
+from core.study.settings import MEASUREMENTS, StudySettings
 from core.study.store import read_record
 
 READING = {"report": report_study, "compare": compare_studies}
 ACTIONS = ("run", "resume", "preview", *READING)
 _NUMBERS = (
     "max_new_tokens", "batch", "sweep_prompts", "sweep_tokens", "permutations", "control_prompts", "random_adapters",
-    "seed",
+    "random_sets", "seed",
 )  # fmt: skip
 
 
@@ -45,9 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         help=f"{CORPUS_FORM}; presets: {', '.join(PRESETS)} (default for run and preview: both shipped corpora)",
     )
-    parser.add_argument("--measure", default=",".join(d.measurements), help="what to measure, with commas between")
+    parser.add_argument("--measure", default=",".join(d.measurements), help=f"out of {', '.join(MEASUREMENTS)}")
     for name in _NUMBERS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(d, name), metavar="N")
+    parser.add_argument(
+        "--control-kinds", default=",".join(d.control_kinds), help=f"curves in random adapters: {', '.join(CURVES)}"
+    )
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument("--untimed", action="store_true", help="preview without measuring how long a prompt takes")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="who measures")
@@ -82,6 +86,7 @@ def _settings(arguments: argparse.Namespace) -> StudySettings:
     return StudySettings(
         corpora=tuple(parse_corpus(text) for text in specs),
         measurements=tuple(arguments.measure.split(",")),
+        control_kinds=tuple(arguments.control_kinds.split(",")),
         system=arguments.system,
         **numbers,
     )
@@ -100,6 +105,8 @@ def _preview(arguments: argparse.Namespace) -> StudyReport:
         engine=None,
         prompts=found.prompts,
         done=0,
+        sets_done=0,
+        sets_of=found.visits,
         left_out=tuple(reason for corpus in found.corpora for reason in corpus.too_long),
         seconds=None,
         prompts_per_second=None,
@@ -146,6 +153,8 @@ def _with_engine(arguments: argparse.Namespace, choice: PairChoice, settings: St
         engine=arguments.engine,
         prompts=outcome.progress.of,
         done=outcome.progress.done,
+        sets_done=outcome.progress.sets_done,
+        sets_of=outcome.progress.sets_of,
         left_out=outcome.left_out,
         seconds=outcome.progress.seconds,
         prompts_per_second=outcome.progress.per_second,
@@ -200,7 +209,8 @@ def _stopping() -> Iterator[threading.Event]:
 
 def _tell(progress: StudyProgress) -> None:
     left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    say(f"{progress.done} of {progress.of} prompts, {(progress.per_second or 0) * 60:.1f} a minute{left}")
+    sets = f"sets on {progress.sets_done} of {progress.sets_of}, " if progress.done == progress.of else ""
+    say(f"{progress.done} of {progress.of} prompts, {sets}{(progress.per_second or 0) * 60:.1f} a minute{left}")
 
 
 def _provenance(facts: PairFacts, seed: int) -> Provenance:

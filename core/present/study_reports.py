@@ -111,6 +111,8 @@ class StudyReport(Report):
     engine: Literal["local", "ray"] | None
     prompts: int
     done: int
+    sets_done: int
+    sets_of: int
     left_out: tuple[str, ...]
     seconds: float | None
     prompts_per_second: float | None

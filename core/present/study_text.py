@@ -18,8 +18,9 @@ def study_text(report: StudyReport) -> str:
         return "\n".join(_unfinished(report) + _comparison_lines(report.comparison))
     left_out = [f"left out: {reason}" for reason in report.left_out]
     tables = ", ".join(f"{name} {rows:,}" for name, rows in report.tables.items())
+    sets = f", sets of layers on {report.sets_done:,} of {report.sets_of:,}" if report.sets_of else ""
     lines = [
-        f"{report.state}: {report.done:,} of {report.prompts:,} prompts in {report.folder}",
+        f"{report.state}: {report.done:,} of {report.prompts:,} prompts{sets} in {report.folder}",
         f"rows: {tables}",
         *left_out,
     ]
@@ -72,6 +73,7 @@ def _preview_text(preview: StudyPreview) -> str:
         lines += _corpus_lines(corpus)
     lines.append(
         f"{preview.prompts:,} prompts, layers on {preview.swept:,} of them, random adapters on {preview.controlled:,}"
+        + (f", {preview.visits:,} visits for sets of layers" if preview.visits else "")
     )
     if preview.seconds is not None:
         lines.append(f"about {duration(preview.seconds)} on this device")

@@ -6,29 +6,23 @@ Both measure the same batches, so they give the same numbers. Knows batches and 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from core.errors import ArgumentError, GraftError, StudyError
 from core.pair.pair import Pair
-from core.study.measure_prompt import Measured, check_pair, measure_batch, problem_of
+from core.study.measure_prompt import Measured, check_pair, problem_of
 from core.study.pairs import PairChoice, PairFacts, facts_of
 from core.study.prompts import StudyPrompt
 from core.study.settings import StudySettings
+from core.study.tasks import Task, Visit, Visited
 
 Stop = Callable[[], bool]
+Work = Task | Visit
+Result = Measured | Visited
 TRIES = 3
 _POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Task:
-    """A batch of prompts, and the places of those that are still to be measured."""
-
-    batch: tuple[StudyPrompt, ...]
-    wanted: frozenset[int]
 
 
 class Engine(Protocol):
@@ -48,7 +42,7 @@ class Engine(Protocol):
     def problems(self, prompts: Sequence[StudyPrompt], settings: StudySettings) -> tuple[str | None, ...]:
         """Why each prompt cannot be measured; None where it can."""
 
-    def run(self, tasks: Iterable[Task], settings: StudySettings, stop: Stop) -> Iterator[Measured]:
+    def run(self, tasks: Iterable[Work], settings: StudySettings, stop: Stop) -> Iterator[Result]:
         """Measures what is wanted, in any order, until there is no more or `stop` says so."""
 
     def close(self) -> None:
@@ -81,13 +75,13 @@ class LocalEngine:
         check_pair(self._pair, settings)
         return tuple(problem_of(self._pair, prompt, settings) for prompt in prompts)
 
-    def run(self, tasks: Iterable[Task], settings: StudySettings, stop: Stop) -> Iterator[Measured]:
+    def run(self, tasks: Iterable[Work], settings: StudySettings, stop: Stop) -> Iterator[Result]:
         """Measures prompt by prompt; `stop` is asked before each."""
         for task in tasks:
             if stop():
                 return
-            for measured in measure_batch(self._pair, task.batch, task.wanted, settings):
-                yield measured
+            for result in task.results(self._pair, settings):
+                yield result
                 if stop():
                     return
 
@@ -110,7 +104,7 @@ class _Worker:
     def problems(self, prompts: Sequence[StudyPrompt], settings: StudySettings) -> tuple[str | None, ...]:
         return self._engine.problems(prompts, settings)
 
-    def measure(self, task: Task, settings: StudySettings) -> list[Measured]:
+    def measure(self, task: Work, settings: StudySettings) -> list[Result]:
         return list(self._engine.run([task], settings, lambda: False))
 
 
@@ -168,8 +162,8 @@ class RayEngine:
         found: tuple[str | None, ...] = self._got([self.actors[0].problems.remote(tuple(prompts), settings)])[0]
         return found
 
-    def run(self, tasks: Iterable[Task], settings: StudySettings, stop: Stop) -> Iterator[Measured]:
-        """Measures batch by batch; on `stop` the batches in hand are given up.
+    def run(self, tasks: Iterable[Work], settings: StudySettings, stop: Stop) -> Iterator[Result]:
+        """Measures batch by batch, visit by visit; on `stop` what is in hand is given up.
 
         Raises:
             StudyError: a batch has brought down several actors.
@@ -177,8 +171,8 @@ class RayEngine:
         """
         waiting = deque(tasks)
         idle = deque(self.actors)
-        busy: dict[Any, tuple[Any, Task]] = {}
-        deaths: dict[frozenset[int], int] = {}
+        busy: dict[Any, tuple[Any, Work]] = {}
+        deaths: dict[tuple[str, ...], int] = {}
         while (waiting or busy) and not stop():
             while waiting and idle:
                 actor, task = idle.popleft(), waiting.popleft()
@@ -189,9 +183,9 @@ class RayEngine:
                 try:
                     found = self._got([reference])[0]
                 except self._ray.exceptions.RayActorError as error:
-                    deaths[task.wanted] = deaths.get(task.wanted, 0) + 1
-                    if deaths[task.wanted] == TRIES:
-                        names = ", ".join(p.document for p in task.batch if p.place in task.wanted)
+                    deaths[task.documents] = deaths.get(task.documents, 0) + 1
+                    if deaths[task.documents] == TRIES:
+                        names = ", ".join(task.documents)
                         raise StudyError(
                             f"{TRIES} actors died while they measured {names}: {error}.", "Use a smaller --batch."
                         ) from error

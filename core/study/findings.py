@@ -9,6 +9,7 @@ import pandas as pd
 
 from core.study.claims_layers import carrying, moving
 from core.study.claims_learning import learning
+from core.study.claims_sets import holding
 from core.study.claims_words import wording
 from core.study.frames import Floors, Settings
 from core.study.tables import checked_tables
@@ -20,7 +21,7 @@ QUESTIONS = {
     "3": "Do higher layers carry it?",
     "4": "What moved inside?",
 }
-_CLAIMS = (learning, wording, carrying, moving)
+_CLAIMS = (learning, wording, carrying, holding, moving)
 
 
 def findings(

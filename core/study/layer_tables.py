@@ -44,7 +44,13 @@ def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int], progr
 
 
 def control_rows(
-    pair: Pair, ids: Sequence[int], predicted: Sequence[int], n: int, seed: int, progress: Progress | None = None
+    pair: Pair,
+    ids: Sequence[int],
+    predicted: Sequence[int],
+    n: int,
+    seed: int,
+    kinds: Sequence[str],
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Rows of `layers` for random adapters, numbered from 1; each is held against its own K(∅).
 
@@ -52,12 +58,14 @@ def control_rows(
         pair, ids, predicted: as for `sweep_tables`.
         n: how many.
         seed: of the first; the following ones count up, so that every prompt meets the same adapters.
+        kinds: which curves, by the table's names.
         progress: as for `sweep_tables`.
     """
     rows: list[Row] = []
+    wanted = [kind for kind, name in KINDS.items() if name in kinds]
     for number in range(n):
         twin = random_adapter(pair, seed + number)
-        named = [(kind, plan) for kind in KINDS for plan in sweep_plans(kind, pair.n_layers)]
+        named = [(kind, plan) for kind in wanted for plan in sweep_plans(kind, pair.n_layers)]
         tell = part_of(progress, number, 1, n)
         found = sweep(twin, ids, predicted, [plan for _, plan in named], tell)
         rows += [

@@ -186,9 +186,9 @@ class _Asked:
         found: Tables = {}
         if settings.measures("representations"):
             self._tell("states after every layer", 0.0)
-            found["representations"], states = state_rows(pair, (*self._asked.ids, *text), self._predicted(text))
-        cut = text[: settings.sweep_tokens]
-        ids, predicted = (*self._asked.ids, *cut), self._predicted(cut)
+            whole = _predicted(pair, self._asked, text)
+            found["representations"], states = state_rows(pair, (*self._asked.ids, *text), whole)
+        ids, predicted = swept_text(pair, self._asked, text, settings)
         if predicted and prompt.swept and settings.measures("layers"):
             found |= sweep_tables(pair, ids, predicted, partial(self._tell, "grafting layers"))
         if predicted and prompt.swept and settings.measures("shapley"):
@@ -197,15 +197,25 @@ class _Asked:
             found["shapley"] = shapley_rows(pair, ids, predicted, settings.permutations, seed, tell)
         if predicted and prompt.controlled and settings.measures("controls"):
             tell = partial(self._tell, "random adapters")
-            rows = control_rows(pair, ids, predicted, settings.random_adapters, settings.seed, tell)
+            n, seed = settings.random_adapters, settings.seed
+            rows = control_rows(pair, ids, predicted, n, seed, settings.control_kinds, tell)
             found["layers"] = [*found.get("layers", []), *rows]
         for table, rows in found.items():
             self._tables[table] = [{"whose": whose, **row} for row in rows]
         return states
 
-    def _predicted(self, text: Sequence[int]) -> list[int]:
-        parts = self._pair.prompts.answer_parts(text, self._asked).parts
-        return [len(self._asked.ids) + index for index, part in enumerate(parts) if part in MASKS["response"]]
+
+def swept_text(
+    pair: Pair, asked: Prompt, text: Sequence[int], settings: StudySettings
+) -> tuple[tuple[int, ...], list[int]]:
+    """Prompt and as much of a text as layers are measured on, and which of its tokens count."""
+    cut = text[: settings.sweep_tokens]
+    return (*asked.ids, *cut), _predicted(pair, asked, cut)
+
+
+def _predicted(pair: Pair, asked: Prompt, text: Sequence[int]) -> list[int]:
+    parts = pair.prompts.answer_parts(text, asked).parts
+    return [len(asked.ids) + index for index, part in enumerate(parts) if part in MASKS["response"]]
 
 
 def _untold(words: str, share: float) -> None:
@@ -243,10 +253,11 @@ def _choice_row(prompt: StudyPrompt, base: LetterChoice, tuned: LetterChoice) ->
     return row
 
 
-def _complete(prompt: StudyPrompt, tables: Tables) -> Tables:
+def complete_rows(prompt: StudyPrompt, table: str, rows: Sequence[Row]) -> list[Row]:
     """Rows with their key and in the order of the table's columns; what was not measured is None."""
     key = {"document": prompt.document, "corpus": prompt.kind, "source": prompt.corpus}
-    return {
-        table: [{column: (key | row).get(column) for column in TABLES[table]} for row in rows]
-        for table, rows in tables.items()
-    }
+    return [{column: (key | row).get(column) for column in TABLES[table]} for row in rows]
+
+
+def _complete(prompt: StudyPrompt, tables: Tables) -> Tables:
+    return {table: complete_rows(prompt, table, rows) for table, rows in tables.items()}

@@ -7,17 +7,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from random import Random
 
+from core.intervene.sets import units_of
 from core.pair.pair import Pair
 from core.study.choice import Kind
 from core.study.corpora import Corpus, read_corpora
 from core.study.measure_prompt import Progress, check_pair, measure_batch, problem_of, prompt_of, reference_ids
+from core.study.passes import REACHES, visits_expected
 from core.study.prompts import StudyPrompt, batches, study_prompts
 from core.study.settings import StudySettings
+from core.study.tasks import AskedSet, Visit
 
 SHOWN = 3
 TIMED_ADAPTERS = 2
-_PHASES = {"rows": (0.0, 0.2), "plain": (0.2, 0.3), "one": (0.5, 0.1), "swept": (0.6, 0.2), "controlled": (0.8, 0.2)}
+_PHASES = {
+    "rows": (0.0, 0.2),
+    "plain": (0.2, 0.3),
+    "one": (0.5, 0.1),
+    "swept": (0.6, 0.2),
+    "controlled": (0.8, 0.1),
+    "visit": (0.9, 0.1),
+}
 """What is looked at, in order → where its share of the whole begins, and how long it is."""
 
 
@@ -80,6 +91,8 @@ class StudyPreview:
         controlled: on how many of these in random adapters too.
         seconds_plain, seconds_swept, seconds_controlled: measured for one prompt of each sort, each with what it has
             beyond the sort before; null where none was timed.
+        visits: how often swept prompts are visited again for sets of layers.
+        seconds_visit: measured for one such visit, the mean of both sorts; null where none was timed.
         seconds: estimate for all prompts at this rate; null where nothing was timed.
     """
 
@@ -90,6 +103,8 @@ class StudyPreview:
     seconds_plain: float | None
     seconds_swept: float | None
     seconds_controlled: float | None
+    visits: int
+    seconds_visit: float | None
     seconds: float | None
 
 
@@ -122,8 +137,10 @@ def preview_study(
         problems[prompt.place] = problem_of(pair, prompt, settings)
     usable = [prompt for prompt in prompts if problems[prompt.place] is None]
     plain, swept, controlled = _seconds(pair, usable, settings, progress) if timed else (None, None, None)
+    visits = visits_expected(prompts, settings)
+    visit = _seconds_visit(pair, usable, settings, progress) if timed and visits else None
     n_swept, n_controlled = (sum(getattr(p, name) for p in usable) for name in ("swept", "controlled"))
-    counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled))
+    counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled), (visit, visits))
     return StudyPreview(
         corpora=tuple(_corpus(pair, corpus, prompts, problems, settings) for corpus in corpora),
         prompts=len(prompts),
@@ -132,6 +149,8 @@ def preview_study(
         seconds_plain=plain,
         seconds_swept=swept,
         seconds_controlled=controlled,
+        visits=visits,
+        seconds_visit=visit,
         seconds=None if plain is None else sum((seconds or 0.0) * n for seconds, n in counts),
     )
 
@@ -158,6 +177,29 @@ def _seconds(
         found.append(max(0.0, seconds - so_far) * max(1.0, scale))
         so_far = seconds
     return plain, found[0], found[1]
+
+
+def _seconds_visit(
+    pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings, progress: Progress | None
+) -> float | None:
+    """Seconds a visit for sets of layers, of as many as there will be; which layers they hold does not matter."""
+    prompt = next((one for one in usable if one.row.answer), None)
+    if prompt is None:
+        return None
+    sets = []
+    for by in settings.sets_by:
+        units = units_of(pair.n_layers, by)
+        order = Random(0).sample(units, len(units))
+        chosen = [order[:size] for size in range(1, len(units) + 1)]
+        chosen += [
+            Random(number).sample(units, len(units) // 3) for number in range(len(REACHES) * (1 + settings.random_sets))
+        ]
+        sets += [AskedSet(0, by, None, number, tuple(sorted(own))) for number, own in enumerate(chosen)]
+    started = time.perf_counter()
+    visit = Visit("sets", prompt, 0, "reference", None, tuple(sets))
+    for _ in visit.results(pair, settings, partial(_tell, progress, "visit")):
+        pass
+    return (time.perf_counter() - started) / 2
 
 
 def _as(prompt: StudyPrompt, swept: bool, controlled: bool) -> StudyPrompt:

@@ -1,49 +1,29 @@
-"""Runs a study: every prompt measured once, kept as soon as it is, however often the run is stopped.
+"""Runs a study: every prompt measured once, then visited for sets of layers, however often the run is stopped.
 
 Knows engines and the store; measures nothing itself.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import core
 from core.data.fields import all_bad
 from core.errors import DataError, StudyError
 from core.study.corpora import Corpus, read_corpora
-from core.study.engines import Engine, Stop, Task
+from core.study.engines import Engine, Result, Stop
 from core.study.frames import Floors
 from core.study.pairs import PairChoice, PairFacts
-from core.study.prompts import StudyPrompt, batches, study_prompts
-from core.study.schema import SCHEMA
+from core.study.passes import nested_visits, scoring_visits, unmeasured, visits_expected
+from core.study.prompts import StudyPrompt, study_prompts
+from core.study.schema import SCHEMA, VISITED
 from core.study.settings import StudySettings, from_plain, to_plain
 from core.study.store import StudyStore, create_store, open_store, read_record
+from core.study.study_log import StudyLog, StudyProgress
 
 _NOTE_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class StudyProgress:
-    """How far a study is.
-
-    Attributes:
-        done: prompts measured, in earlier runs too.
-        of: prompts in all.
-        seconds: of this run.
-        per_second: prompts measured in this run a second; None before the first.
-        seconds_left: at this rate; None before the first. Prompts whose layers are measured take longer; they are
-            spread evenly.
-    """
-
-    done: int
-    of: int
-    seconds: float
-    per_second: float | None
-    seconds_left: float | None
 
 
 @dataclass(frozen=True)
@@ -80,9 +60,9 @@ def run_study(
         engine: who measures.
         settings: what.
         folder: receives `study.json`, the journal, and `tables/NAME.parquet`; must hold no study.
-        progress: told after every prompt.
-        stop: asked between prompts.
-        tables_wanted: asked between prompts; where it says so, tables of what has been measured are written at once.
+        progress: told after every prompt and every visit.
+        stop: asked between them.
+        tables_wanted: asked between them; where it says so, tables of what has been measured are written at once.
 
     Raises:
         DataError: a corpus or one of its prompts cannot be used, and is not to be skipped.
@@ -95,7 +75,7 @@ def run_study(
     prompts = study_prompts(corpora, settings)
     facts = engine.facts()
     left_out = _checked(engine, prompts, settings)
-    record = _record(settings, corpora, engine, facts, left_out, len(prompts))
+    record = _record(settings, corpora, engine, facts, left_out, prompts)
     with create_store(folder, corpora, record) as store:
         return _go_on(store, engine, settings, prompts, progress, stop, tables_wanted)
 
@@ -168,7 +148,7 @@ def _record(
     engine: Engine,
     facts: PairFacts,
     left_out: Sequence[str],
-    n_prompts: int,
+    prompts: Sequence[StudyPrompt],
 ) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA,
@@ -189,8 +169,10 @@ def _record(
         ],
         "pair": asdict(engine.choice),
         "facts": asdict(facts),
-        "prompts": n_prompts,
+        "prompts": len(prompts),
         "done": 0,
+        "sets_done": 0,
+        "sets_of": visits_expected(prompts, settings),
         "left_out": list(left_out),
         "tables": {},
         "runs": [],
@@ -206,45 +188,49 @@ def _go_on(
     stop: Stop | None,
     tables_wanted: Stop | None,
 ) -> StudyOutcome:
-    done = store.done()
-    before, started, noted = len(done), time.monotonic(), 0.0
-    earlier = store.record["runs"]
-
-    def so_far(state: str, **more: Any) -> StudyProgress:
-        seconds = time.monotonic() - started
-        own = len(done) - before
-        rate = own / seconds if own else None
-        run = {"engine": engine.name, "prompts": own, "seconds": round(seconds, 1), "versions": _versions()}
-        store.note(state=state, done=len(done), runs=[*earlier, run], **more)
-        return StudyProgress(
-            len(done), len(prompts), seconds, rate, (len(prompts) - len(done)) / rate if rate else None
-        )
-
+    log = StudyLog(store, engine, len(prompts), visits_expected(prompts, settings))
     state: Literal["finished", "stopped"] = "stopped"
     try:
-        so_far("running")
-        tasks = [
-            Task(batch, wanted)
-            for batch in batches(prompts, settings.batch)
-            if (wanted := frozenset(prompt.place for prompt in batch) - done)
-        ]
-        for measured in engine.run(tasks, settings, stop or (lambda: False)):
-            store.add(measured)
-            done.add(measured.place)
+        log.note("running")
+        noted = time.monotonic()
+        for result in _results(store, engine, settings, prompts, stop or (lambda: False), log):
+            log.add(result)
             if progress or time.monotonic() - noted > _NOTE_SECONDS:
                 noted = time.monotonic()
-                told = so_far("running")
+                told = log.note("running")
                 if progress:
                     progress(told)
             if tables_wanted and tables_wanted():
-                so_far("running", tables=store.finish())
-        state = "finished" if len(done) == len(prompts) else "stopped"
+                log.note("running", tables=store.finish())
+        state = "finished" if log.complete else "stopped"
         tables = store.finish()
-        return StudyOutcome(state, so_far(state, tables=tables), tables, tuple(store.record["left_out"]))
+        return StudyOutcome(state, log.note(state, tables=tables), tables, tuple(store.record["left_out"]))
     finally:
-        so_far(state)
+        log.note(state)
 
 
-def _versions() -> dict[str, str]:
-    """Versions of what computes the figures."""
-    return {"graft": core.__version__, **{name: version(name) for name in ("torch", "transformers", "peft")}}
+def _results(
+    store: StudyStore,
+    engine: Engine,
+    settings: StudySettings,
+    prompts: Sequence[StudyPrompt],
+    stop: Stop,
+    log: StudyLog,
+) -> Iterator[Result]:
+    """Pass by pass; a pass that was stopped is the last."""
+    yield from engine.run(unmeasured(prompts, settings, log.done), settings, stop)
+    if len(log.done) < len(prompts):
+        return
+    floor = facts_from(store.record).floors.kl
+    for table in VISITED:
+        nested = table == VISITED[0]
+        visits = nested_visits(store, prompts, settings) if nested else scoring_visits(store, prompts, settings, floor)
+        log.expect(table, len(visits))
+        there = store.visited(table)
+        yield from engine.run([one for one in visits if one.prompt.place not in there], settings, stop)
+        if len(log.visited[table]) < len(visits):
+            return
+    log.complete = True
+
+
+__all__ = ["StudyOutcome", "StudyProgress", "choice_from", "facts_from", "resume_study", "run_study", "settings_from"]

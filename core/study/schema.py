@@ -53,6 +53,15 @@ TABLES: dict[str, dict[str, str]] = {
         **_KEY, "whose": "text", "layer": "integer", "part": "text", "share": "number", "se": "number",
         "permutations": "integer",
     },
+    "nested_sets": {
+        **_KEY, "whose": "text", "half": "integer", "found_on": "integer", "by": "text", "size": "integer",
+        "units": "text", "tokens": "integer", "kl_sum": "number", "kl_base_sum": "number", "recovery": "number",
+    },
+    "sets": {
+        **_KEY, "whose": "text", "half": "integer", "found_on": "integer", "by": "text", "reach": "number",
+        "number": "integer", "size": "integer", "units": "text", "tokens": "integer", "kl_sum": "number",
+        "kl_base_sum": "number", "recovery": "number",
+    },
     "representations": {
         **_KEY, "whose": "text", "layer": "integer", "tokens": "integer", "drift_norm": "number",
         "drift_cosine": "number",
@@ -69,6 +78,8 @@ TABLES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 SUMMED_UP = ("similarity",)
 """Tables made of the whole study; all others grow prompt by prompt."""
+VISITED = ("nested_sets", "sets")
+"""Tables for which prompts are visited again, in this order, when all of them have been measured."""
 
 
 def parquet_schema(table: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from core.errors import ArgumentError
 from core.study.choice import CorpusChoice
+from core.study.depth import CURVES
 
 MEASUREMENTS: dict[str, str] = {
     "reference": "both models on the reference answer, token by token, summed up and by word",
@@ -20,8 +21,13 @@ MEASUREMENTS: dict[str, str] = {
     "layers": "layers grafted one by one, left out one by one, and from below, on some prompts",
     "shapley": "Shapley shares of every layer's attention and MLP, on the same prompts",
     "controls": "the layers again in random adapters, on a few prompts",
+    "sets": "the smallest sets of layers that bring back 80 % and 90 %: found on one half of these prompts, scored on "
+    "the other beside random sets",
+    "part-sets": "the same of every layer's attention and MLP",
     "representations": "how far fine-tuning moved the states after every layer",
 }
+SETS = {"sets": "layer", "part-sets": "part"}
+"""Measurement → what its sets are made of."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,24 @@ class StudySettings:
         sweep_tokens: layers are measured on so many tokens of the answer at most, counted from its first.
         permutations: orders behind the Shapley shares of each prompt.
         control_prompts: of each kind, so many of the prompts for layers are measured in random adapters too.
+        control_kinds: which curves over layers: `single`, `without`, `prefix`. Every further one costs as much again.
         random_adapters: how many.
+        random_sets: how many random sets stand beside each set found.
     """
 
     corpora: tuple[CorpusChoice, ...]
     seed: int = 0
-    measurements: tuple[str, ...] = tuple(MEASUREMENTS)
+    measurements: tuple[str, ...] = tuple(name for name in MEASUREMENTS if name != "part-sets")
     system: str | None = None
     max_new_tokens: int = 96
     batch: int = 8
-    sweep_prompts: int = 40
-    sweep_tokens: int = 96
+    sweep_prompts: int = 16
+    sweep_tokens: int = 48
     permutations: int = 2
-    control_prompts: int = 8
+    control_prompts: int = 6
+    control_kinds: tuple[str, ...] = ("single",)
     random_adapters: int = 20
+    random_sets: int = 20
 
     def __post_init__(self) -> None:
         if not self.corpora:
@@ -63,16 +73,29 @@ class StudySettings:
                 f"There is no measurement {unknown[0]!r}." if unknown else "Nothing is to be measured.",
                 f"Choose from {', '.join(MEASUREMENTS)}.",
             )
+        curves = [kind for kind in self.control_kinds if kind not in CURVES]
+        if curves or not self.control_kinds:
+            raise ArgumentError(
+                f"There is no curve {curves[0]!r}." if curves else "Random adapters have no curve to measure.",
+                f"Choose from {', '.join(CURVES)}.",
+            )
+        if self.sets_by and not self.measures("layers"):
+            raise ArgumentError("Sets are made of what layers bring back.", "Measure layers too.")
         for name in ("max_new_tokens", "batch", "sweep_tokens"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"{name} is {getattr(self, name)}.", "Give at least 1.")
-        for name in ("sweep_prompts", "permutations", "control_prompts", "random_adapters", "seed"):
+        for name in ("sweep_prompts", "permutations", "control_prompts", "random_adapters", "random_sets", "seed"):
             if getattr(self, name) < 0:
                 raise ArgumentError(f"{name} is {getattr(self, name)}.", "Give 0 or more.")
 
     def measures(self, name: str) -> bool:
         """Whether a measurement is made."""
         return name in self.measurements
+
+    @property
+    def sets_by(self) -> tuple[str, ...]:
+        """What sets are made of: `layer`, `part`, both or nothing."""
+        return tuple(by for name, by in SETS.items() if self.measures(name))
 
     @property
     def sha256(self) -> str:

@@ -62,9 +62,17 @@ class ShelvedStudy:
 
     @property
     def per_second(self) -> float | None:
-        """Prompts a second of its last run; None before the first."""
-        last = self.record["runs"][-1] if self.record["runs"] else {"prompts": 0, "seconds": 0.0}
-        return float(last["prompts"] / last["seconds"]) if last["prompts"] and last["seconds"] else None
+        """Prompts and visits for sets of layers a second, in its last run; None before the first."""
+        if not self.record["runs"]:
+            return None
+        last = self.record["runs"][-1]
+        made = last["prompts"] + last.get("sets", 0)
+        return float(made / last["seconds"]) if made and last["seconds"] else None
+
+    @property
+    def left(self) -> int:
+        """Prompts to measure and visits to make, as far as it can be told."""
+        return self.prompts - self.done + int(self.record.get("sets_of", 0)) - int(self.record.get("sets_done", 0))
 
 
 def studies_home() -> Path:

@@ -5,12 +5,10 @@ was committed before, and nothing twice. The rows of the corpora lie in it too, 
 questions whatever became of their files. Knows rows and files; computes nothing but the similarity of states.
 """
 
-import contextlib
 import json
-import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -26,15 +24,19 @@ from core.pair.files import write_atomically
 from core.study.choice import KINDS
 from core.study.corpora import Corpus, CorpusRow
 from core.study.measure_prompt import Measured
-from core.study.schema import SCHEMA, SUMMED_UP, TABLES, Row, parquet_schema
+from core.study.parquet import write_parquet
+from core.study.schema import SCHEMA, SUMMED_UP, TABLES, VISITED, Row, Tables
+from core.study.tasks import Visited
 
 RECORD, JOURNAL, LOCK, FOLDER = "study.json", "journal.sqlite", ".lock", "tables"
-ROWS_AT_ONCE = 5000
 _SCHEMA = """
 CREATE TABLE corpora (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE measured (place INTEGER PRIMARY KEY, tables BLOB NOT NULL);
 CREATE TABLE states (place INTEGER, layer INTEGER, kind TEXT, n INTEGER, content BLOB, PRIMARY KEY (place, layer));
 CREATE INDEX states_by_layer ON states (kind, layer, place);
+"""
+_VISITS = """
+CREATE TABLE IF NOT EXISTS visits (name TEXT, place INTEGER, content BLOB NOT NULL, PRIMARY KEY (name, place));
 """
 
 
@@ -100,15 +102,44 @@ class StudyStore:
         except sqlite3.Error as error:
             raise StudyError(f"{self.folder} cannot be written: {error}.", "Make room, then resume.") from error
 
+    def visited(self, table: str) -> set[int]:
+        """Places of the prompts that have been visited for a table."""
+        return {place for (place,) in self._journal.execute("SELECT place FROM visits WHERE name = ?", (table,))}
+
+    def add_visit(self, found: Visited) -> None:
+        """Keeps what going back to a prompt gave; what is there already stays as it is.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        row = (found.table, found.place, _pack(found.rows))
+        try:
+            with self._journal:
+                self._journal.execute("INSERT OR IGNORE INTO visits VALUES (?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise StudyError(f"{self.folder} cannot be written: {error}.", "Make room, then resume.") from error
+
     def note(self, **values: Any) -> None:
         """Changes fields of `study.json`."""
         self.record = {**self.record, **values}
         _write_record(self.folder, self.record)
 
+    def tables(self, places: Collection[int] | None = None) -> Iterator[tuple[int, Tables]]:
+        """What prompts gave when they were measured, by place, in the order of the prompts; None for all of them."""
+        for place, content in self._journal.execute("SELECT place, tables FROM measured ORDER BY place"):
+            if places is None or place in places:
+                yield place, _unpack(content)
+
     def rows(self, table: str) -> Iterator[Row]:
         """The rows of a table that grows prompt by prompt, in the order of the prompts."""
-        for (content,) in self._journal.execute("SELECT tables FROM measured ORDER BY place"):
-            yield from _unpack(content).get(table, [])
+        if table in VISITED:
+            for (content,) in self._journal.execute(
+                "SELECT content FROM visits WHERE name = ? ORDER BY place", (table,)
+            ):
+                yield from _unpack(content)
+            return
+        for _, tables in self.tables():
+            yield from tables.get(table, [])
 
     def finish(self) -> dict[str, int]:
         """Writes every table of what has been measured so far; how many rows each has.
@@ -118,7 +149,7 @@ class StudyStore:
         counts = {}
         for table in TABLES:
             rows = self._similarity() if table in SUMMED_UP else self.rows(table)
-            counts[table] = _write_parquet(self.folder / FOLDER / f"{table}.parquet", table, rows)
+            counts[table] = write_parquet(self.folder / FOLDER / f"{table}.parquet", table, rows)
         return counts
 
     def _similarity(self) -> Iterator[Row]:
@@ -168,7 +199,7 @@ def create_store(folder: Path, corpora: Sequence[Corpus], record: dict[str, Any]
         (folder / JOURNAL).unlink(missing_ok=True)  # begun, and killed before it was whole
         journal = sqlite3.connect(folder / JOURNAL, check_same_thread=False)
         with journal:
-            journal.executescript(_SCHEMA)
+            journal.executescript(_SCHEMA + _VISITS)
             journal.executemany(
                 "INSERT INTO corpora VALUES (?, ?)",
                 [(number, _pack(asdict(corpus))) for number, corpus in enumerate(corpora)],
@@ -195,6 +226,7 @@ def open_store(folder: Path) -> StudyStore:
     journal = sqlite3.connect(folder / JOURNAL, check_same_thread=False)
     try:
         journal.execute("SELECT count(*) FROM measured").fetchone()
+        journal.executescript(_VISITS)
     except sqlite3.Error as error:
         journal.close()
         lock.release()
@@ -258,29 +290,3 @@ def _unpack(content: bytes) -> Any:
 def _corpus(values: dict[str, Any]) -> Corpus:
     rows = tuple(CorpusRow(**{**row, "options": tuple(row["options"])}) for row in values["rows"])
     return Corpus(**{**values, "rows": rows, "bad": tuple(values["bad"])})
-
-
-def _write_parquet(path: Path, table: str, rows: Iterator[Row]) -> int:
-    """Writes rows in groups, whatever their number, in bounded memory."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = parquet_schema(table)
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    count = 0
-    try:
-        with pq.ParquetWriter(partial, schema) as writer:
-            group: list[Row] = []
-            for row in rows:
-                group.append(row)
-                count += 1
-                if len(group) == ROWS_AT_ONCE:
-                    writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                    group = []
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-    return count

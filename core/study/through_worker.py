@@ -12,8 +12,9 @@ from core.generate.requests import Progress, Result
 from core.generate.requests import Task as Computation
 from core.generate.worker import Worker
 from core.pair.pair import Pair
-from core.study.engines import Stop, Task
-from core.study.measure_prompt import Measured, check_pair, measure_batch, problem_of
+from core.study.engines import Result as Outcome
+from core.study.engines import Stop, Work
+from core.study.measure_prompt import check_pair, problem_of
 from core.study.pairs import PairChoice, PairFacts, facts_of
 from core.study.prompts import StudyPrompt
 from core.study.settings import StudySettings
@@ -65,20 +66,23 @@ class WorkerEngine:
 
         return self._ask(look)
 
-    def run(self, tasks: Iterable[Task], settings: StudySettings, stop: Stop) -> Iterator[Measured]:
+    def run(self, tasks: Iterable[Work], settings: StudySettings, stop: Stop) -> Iterator[Outcome]:
         """Measures prompt by prompt; `stop` is asked before each.
 
         Where the worker is shut down or the engine closed, the prompt in hand is given up.
         """
         for task in tasks:
-            pieces = measure_batch(self._worker.pair, task.batch, task.wanted, settings, self._tell)
-            for _ in task.wanted:
-                if stop():
-                    return
+            pieces = task.results(self._worker.pair, settings, self._tell)
+            while not stop():
                 try:
-                    yield self._ask(partial(_next, pieces))
+                    found = self._ask(partial(_next, pieces))
                 except Interrupted:
                     return
+                if found is None:
+                    break
+                yield found
+            else:
+                return
 
     def close(self) -> None:
         """Gives up the prompt in hand at its next report."""
@@ -120,5 +124,5 @@ class WorkerEngine:
         return result
 
 
-def _next(pieces: Iterator[Measured], pair: Pair) -> Measured:
-    return next(pieces)
+def _next(pieces: Iterator[Outcome], pair: Pair) -> Outcome | None:
+    return next(pieces, None)

@@ -173,7 +173,7 @@ def _would_change(one: Measured, verdict: Verdict, ends: tuple[float, float] | N
     if verdict == "not supported":
         return f"An interval that reaches {least} on other documents."
     if ends is None or one.effect is None or p is None:
-        return "Something to compare: more documents with both kinds in them."
+        return f"Something to compare: {one.limit or 'more documents with both kinds in them'}."
     wanted = (
         f"An interval wholly beyond {number(one.none)} with p at most {LEVEL:g}, or one that does not reach {least}"
     )

@@ -103,6 +103,8 @@ def _by_sort(found: StudyPreview) -> str:
         said.append(f"layers on {found.swept:,} of them at {duration(found.seconds_swept)} more")
     if found.seconds_controlled is not None:
         said.append(f"random adapters on {found.controlled:,} at {duration(found.seconds_controlled)} more")
+    if found.seconds_visit is not None:
+        said.append(f"{found.visits:,} visits for sets of layers at {duration(found.seconds_visit)} each")
     return f"{', '.join(said)}."
 
 

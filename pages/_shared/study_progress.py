@@ -62,7 +62,8 @@ def _watch_own(run: BackgroundStudy, stamp: str) -> None:
     if progress is None:
         st.progress(0.0, text=f"Beginning … {hand}")
     else:
-        _draw_bar(progress.done, progress.of, progress.per_second, progress.seconds_left, hand)
+        sets = (progress.sets_done, progress.sets_of)
+        _draw_bar((progress.done, progress.of), sets, progress.per_second, progress.seconds_left, hand)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Stop", key="study_stop", on_click=run.stop, disabled=run.stopping)
         st.button(
@@ -82,14 +83,21 @@ def _watch_other(name: str) -> None:
     if study.state != "running":
         st.rerun()
     rate = study.per_second
-    left = (study.prompts - study.done) / rate if rate else None
-    _draw_bar(study.done, study.prompts, rate, left, "Another process runs it: stop it where it was started.")
+    left = study.left / rate if rate else None
+    sets = (int(study.record.get("sets_done", 0)), int(study.record.get("sets_of", 0)))
+    _draw_bar((study.done, study.prompts), sets, rate, left, "Another process runs it: stop it where it was started.")
 
 
-def _draw_bar(done: int, of: int, rate: float | None, left: float | None, words: str) -> None:
+def _draw_bar(
+    prompts: tuple[int, int], sets: tuple[int, int], rate: float | None, left: float | None, words: str
+) -> None:
+    """Prompts and visits for sets of layers, each as done and of how many."""
+    done, of = prompts[0] + sets[0], prompts[1] + sets[1]
+    visits = f", {sets[0]:,} of {sets[1]:,} visits for sets of layers" if sets[1] and prompts[0] == prompts[1] else ""
     speed = f" · {rate * 60:.1f} a minute" if rate else ""
     more = f" · about {duration(left)} left" if left is not None and done < of else ""
-    st.progress(done / of if of else 0.0, text=f"{done:,} of {of:,} prompts{speed}{more}. {words}")
+    text = f"{prompts[0]:,} of {prompts[1]:,} prompts{visits}{speed}{more}. {words}"
+    st.progress(min(done / of, 1.0) if of else 0.0, text=text)
 
 
 def _offer_resume(worker: Worker, study: ShelvedStudy) -> None:

@@ -20,6 +20,7 @@ SHIPPED = {"shipped:medical": "medical questions (shipped)", "shipped:general": 
 CORPORA = SHIPPED | {f"preset:{name}": f"{name} (from the hub)" for name in PRESETS}
 BAD = {"refuse": "refuse the file", "skip": "leave the row out and say so"}
 MOST_ROWS = 10_000
+DEFAULTS = StudySettings((PRESETS["medqa"],)).measurements
 # Setting → label, value for two CPU cores, largest, what it means.
 NUMBERS: dict[str, tuple[str, int, int, str]] = {
     "max_new_tokens": ("tokens of an answer", 48, 1024, "Answers are cut off there."),
@@ -122,7 +123,7 @@ def _choose_measurements() -> tuple[tuple[str, ...], dict[str, int]]:
     numbers: dict[str, int] = {}
     with st.expander("What is measured, and on how much"):
         chosen = st.multiselect(
-            "Measurements", list(MEASUREMENTS), default=list(MEASUREMENTS), key="study_measurements",
+            "Measurements", list(MEASUREMENTS), default=list(DEFAULTS), key="study_measurements",
             format_func=lambda name: f"{name}: {MEASUREMENTS[name]}",
         )  # fmt: skip
         columns = st.columns(4)

@@ -32,8 +32,8 @@ def small_settings(folder: Path, **changes: Any) -> StudySettings:
     general = write_rows(folder / "general.jsonl", GENERAL)
     corpora = (parse_corpus(f"{medical},kind=medical"), parse_corpus(f"{general},kind=general"))
     values: dict[str, Any] = {
-        "max_new_tokens": 9, "batch": 2, "sweep_prompts": 1, "sweep_tokens": 12, "control_prompts": 1,
-        "random_adapters": 2, **changes,
+        "max_new_tokens": 9, "batch": 2, "sweep_prompts": 2, "sweep_tokens": 12, "control_prompts": 1,
+        "random_adapters": 2, "random_sets": 3, **changes,
     }  # fmt: skip
     return StudySettings(corpora, **values)
 

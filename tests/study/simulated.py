@@ -52,17 +52,21 @@ def layers_of(
     return (1 - recovery) * kl_base[..., None], kl_base
 
 
-def tables_of(seed: int = 0, change: float = 1.0, medical: float = 0.0, **planted: float) -> dict[str, pd.DataFrame]:
-    """All tables of a study of 40 twin prompts.
+def tables_of(
+    seed: int = 0, change: float = 1.0, medical: float = 0.0, n: int = 40, words: int = 80, **planted: float
+) -> dict[str, pd.DataFrame]:
+    """All tables of a study of pairs of twin prompts.
 
     Args:
         seed: of the draws.
         change: size of everything the fine-tune changes; 0 is no fine-tune.
         medical: planted log ratio of medical over other words.
+        n, words: pairs, and words of each text.
         planted: `loss` (change on medical answers, nats per token), `forgot` (on general ones), `right` (share of
-            wrong choices that turn right), `slope` (relative, per connective), `shift` (of depth), `drift` (log ratio).
+            wrong choices that turn right), `slope` (relative, per connective), `shift` (of depth), `drift` (log
+            ratio), `few` (what sets bring back above random ones).
     """
-    draw, n = np.random.default_rng(seed), 40
+    draw = np.random.default_rng(seed)
     ids = [f"{corpus}{k:02}" for corpus in "mg" for k in range(n)]
     prompts = pd.DataFrame(
         {
@@ -70,14 +74,15 @@ def tables_of(seed: int = 0, change: float = 1.0, medical: float = 0.0, **plante
             "corpus": ["medical"] * n + ["general"] * n,
             "twin": ids[n:] + ids[:n],
             "field": "field",
-            "style": ["fact", "explanation"] * n,
+            "style": (["fact", "explanation"] * n)[: 2 * n],
         }
     )
     return {
         "prompts": prompts,
         "answers": _answers(draw, ids, change, planted),
-        "words": _words(seed, ids[:n], change, medical),
+        "words": _words(seed, ids[:n], change, medical, words),
         "layers": _layers(seed, ids[:15], change, planted.get("shift", 0.0)),
+        **sets_of(seed, ids[:16], change, planted.get("few", 0.0)),
         "representations": _states(draw, ids, change, planted.get("drift", 0.0)),
         "choices": _choices(draw, change, planted.get("right", 0.0)),
     }
@@ -105,13 +110,13 @@ def _answers(draw: np.random.Generator, ids: list[str], change: float, planted: 
     )
 
 
-def _words(seed: int, ids: list[str], change: float, medical: float) -> pd.DataFrame:
-    found = words_of(seed, len(ids), effect=medical)
+def _words(seed: int, ids: list[str], change: float, medical: float, words: int) -> pd.DataFrame:
+    found = words_of(seed, len(ids), words, effect=medical)
     frame = pd.DataFrame(found["covariates"])
     return frame.assign(
         document=np.array(ids)[found["document"]],
         whose="reference",
-        word=np.tile(np.arange(80), len(ids)),
+        word=np.tile(np.arange(words), len(ids)),
         score=change * found["scores"],
         medical=found["medical"],
         format=False,
@@ -133,6 +138,36 @@ def _layers(seed: int, ids: list[str], change: float, shift: float) -> pd.DataFr
             "tokens": 100,
         }
     ).sample(frac=1, random_state=seed)
+
+
+def sets_of(
+    seed: int, ids: list[str], change: float = 1.0, few: float = 0.0, n_random: int = 20
+) -> dict[str, pd.DataFrame]:
+    """Nested sets of twelve layers, and sets of 3 and 5 on the half they were not found on.
+
+    A set has a recovery of its own, a document moves it a little; the set found is one more random set, better by
+    `few`.
+    """
+    draw = np.random.default_rng(seed)
+    base = dict(zip(ids, draw.uniform(5, 20, len(ids)), strict=True))
+    common = {"by": "layer", "tokens": 100}
+    nested, sets = [], []
+    for k, document in enumerate(ids):
+        row = {"document": document, "kl_base_sum": change * base[document], **common}
+        for size in range(1, 13):
+            left = max(0.0, 1 - size / 3.6)
+            nested.append({**row, "half": k % 2, "size": size, "kl_sum": left * row["kl_base_sum"]})
+    for half in (0, 1):
+        for reach, size in ((0.8, 3), (0.9, 4)):
+            recoveries = draw.normal(0.4, 0.1, 1 + n_random)
+            recoveries[0] += few
+            for number, recovery in enumerate(recoveries):
+                for document in ids[1 - half :: 2]:
+                    kl_base = change * base[document]
+                    kl = max(0.0, 1 - recovery - draw.normal(0, 0.03)) * kl_base
+                    key = {"document": document, "found_on": half, "reach": reach, "number": number, "size": size}
+                    sets.append({**key, "units": "0-3", "kl_sum": kl, "kl_base_sum": kl_base, **common})
+    return {"nested_sets": pd.DataFrame(nested), "sets": pd.DataFrame(sets)}
 
 
 def _states(draw: np.random.Generator, ids: list[str], change: float, drift: float) -> pd.DataFrame:

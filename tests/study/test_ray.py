@@ -68,14 +68,15 @@ class TestRay:
         run_study(LocalEngine(pair), settings, tmp_path / "local")
         same_tables(tmp_path / "ray", tmp_path / "local")
 
+    @pytest.mark.parametrize("after", [2, 7])  # of 5 prompts and then 8 visits for sets of layers
     def test_stopped_on_the_cluster_it_resumes_in_this_process(
-        self, pair: Pair, engine: RayEngine, tmp_path: Path
+        self, pair: Pair, engine: RayEngine, tmp_path: Path, after: int
     ) -> None:
         settings = small_settings(tmp_path, batch=1)
         seen: list[StudyProgress] = []
-        stopped = run_study(engine, settings, tmp_path / "s", seen.append, lambda: len(seen) >= 2)
+        stopped = run_study(engine, settings, tmp_path / "s", seen.append, lambda: len(seen) >= after)
         assert stopped.state == "stopped"
-        assert stopped.progress.done < 5
+        assert after <= stopped.progress.done + stopped.progress.sets_done < 5 + 8
         assert resume_study(LocalEngine(pair), tmp_path / "s").state == "finished"
         run_study(LocalEngine(pair), settings, tmp_path / "local")
         same_tables(tmp_path / "s", tmp_path / "local")

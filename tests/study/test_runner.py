@@ -30,7 +30,7 @@ from core.study.choice import parse_corpus
 from core.study.engines import LocalEngine
 from core.study.measure_prompt import reference_ids
 from core.study.runner import StudyProgress, resume_study, run_study
-from core.study.schema import TABLES
+from core.study.schema import TABLES, VISITED
 from core.study.settings import StudySettings, from_plain, to_plain
 from core.study.store import open_store, read_record
 from tests.command import PROJECT, environment
@@ -71,7 +71,8 @@ def test_every_prompt_is_there_once_with_its_twin_and_kind(whole: tuple[Path, St
     assert list(prompts.corpus) == ["medical", "general", "medical", "general", "medical"]
     assert list(prompts.twin) == ["g1", "m1", "g2", "m2", ""]
     assert one(prompts, document="m1").field == "lungs"
-    assert prompts.groupby("corpus").swept.sum().to_dict() == {"medical": 1, "general": 1}
+    assert prompts.groupby("corpus").swept.sum().to_dict() == {"medical": 2, "general": 2}
+    assert prompts.groupby("corpus").controlled.sum().to_dict() == {"medical": 1, "general": 1}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -109,7 +110,7 @@ def test_what_models_write_in_a_batch_they_write_alone(pair: Pair, whole: tuple[
 
 def test_a_swept_prompt_has_the_numbers_of_sweep(pair: Pair, whole: tuple[Path, StudySettings]) -> None:
     prompts, layers = read_table(whole[0], "prompts"), read_table(whole[0], "layers")
-    document = one(prompts[prompts.swept], corpus="general").document
+    document = one(prompts[prompts.controlled], corpus="general").document
     row = next(row for row in GENERAL if row["id"] == document)
     prompt = asked(pair, row["question"])
     ids = reference_ids(pair, prompt, row["answer"])[: whole[1].sweep_tokens]
@@ -171,19 +172,20 @@ def test_drift_is_that_of_the_lens(pair: Pair, whole: tuple[Path, StudySettings]
     assert similarity.cka.between(0, 1 + 1e-9).all()
 
 
-@pytest.mark.parametrize("after", [1, 2, 4])
+@pytest.mark.parametrize("after", [1, 4, 5, 7, 9, 11])
 def test_a_stopped_study_resumes_to_the_same_tables(
     pair: Pair, whole: tuple[Path, StudySettings], tmp_path: Path, after: int
 ) -> None:
     seen: list[StudyProgress] = []
     stopped = run_study(LocalEngine(pair), whole[1], tmp_path / "s", seen.append, lambda: len(seen) >= after)
-    assert (stopped.state, stopped.progress.done) == ("stopped", after)
-    assert len(read_table(tmp_path / "s", "prompts")) == after
+    assert stopped.state == "stopped"
+    assert (stopped.progress.done, stopped.progress.sets_done) == (min(after, 5), max(after - 5, 0))
+    assert len(read_table(tmp_path / "s", "prompts")) == min(after, 5)
     assert read_record(tmp_path / "s")["state"] == "stopped"
     resumed = resume_study(LocalEngine(pair), tmp_path / "s", seen.append)
     assert resumed.state == "finished"
-    assert [told.done for told in seen] == [1, 2, 3, 4, 5]
-    assert seen[-1].seconds_left == 0
+    assert [told.done + told.sets_done for told in seen] == list(range(1, 5 + 2 * 4 + 1))
+    assert (seen[-1].sets_of, seen[-1].seconds_left) == (2 * 4, 0)
     same_tables(tmp_path / "s", whole[0])
 
 
@@ -221,25 +223,28 @@ def wait_for(said: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 
 def n_done(folder: Path) -> int:
-    return int(read_record(folder)["done"]) if (folder / "study.json").exists() else 0
+    """Prompts measured and visits made."""
+    record = read_record(folder) if (folder / "study.json").exists() else {"done": 0, "sets_done": 0}
+    return int(record["done"] + record["sets_done"])
 
 
+@pytest.mark.parametrize("after", [2, 7, 10])
 def test_a_killed_study_resumes_to_the_same_tables_and_has_no_row_twice(
-    pair: Pair, folders: TinyFolders, whole: tuple[Path, StudySettings], tmp_path: Path
+    pair: Pair, folders: TinyFolders, whole: tuple[Path, StudySettings], tmp_path: Path, after: int
 ) -> None:
     folder = tmp_path / "killed"
     process = start(folders, whole[1], folder, 0.3)
     try:
-        wait_for(lambda: n_done(folder) >= 2, process)
+        wait_for(lambda: n_done(folder) >= after, process)
         with pytest.raises(StudyError, match="Another process"):  # while it runs, nobody else gets in
             resume_study(LocalEngine(pair), folder)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-    assert n_done(folder) < 5
+    assert n_done(folder) < 13
     assert read_record(folder)["state"] == "running"
     with open_store(folder) as store:
-        assert 2 <= len(store.done()) < 5
+        assert after <= len(store.done()) + sum(len(store.visited(table)) for table in VISITED) < 13
     outcome = resume_study(LocalEngine(pair), folder)
     assert outcome.state == "finished"
     same_tables(folder, whole[0])

@@ -1,0 +1,139 @@
+"""What is left to do in a study: prompts to measure, then prompts to go back to for sets of layers.
+
+Each pass follows from what the passes before it left in the journal, and from nothing else, so it is the same however
+often a study was stopped. Layers are ranked on one half of the swept prompts, nested sets are grafted there, and the
+smallest that reaches 80 % and 90 % is grafted on the other half, beside random sets. Knows prompts and rows; runs
+nothing.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from core.intervene.sets import Unit, units_of
+from core.study.frames import TIMES_NOISE
+from core.study.halves import halves
+from core.study.prompts import StudyPrompt, batches
+from core.study.ranking import Ranking, rank_units
+from core.study.settings import StudySettings
+from core.study.store import StudyStore
+from core.study.tasks import AskedSet, Task, Visit
+
+REACHES = (0.8, 0.9)
+"""Recoveries for which sets are sought."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One swept prompt with the text on which its layers were measured."""
+
+    prompt: StudyPrompt
+    half: int
+    whose: str
+    ids: tuple[int, ...] | None
+
+
+def unmeasured(prompts: Sequence[StudyPrompt], settings: StudySettings, done: Collection[int]) -> list[Task]:
+    """The batches of the first pass that are not done."""
+    return [
+        Task(batch, wanted)
+        for batch in batches(prompts, settings.batch)
+        if (wanted := frozenset(prompt.place for prompt in batch) - frozenset(done))
+    ]
+
+
+def visits_expected(prompts: Sequence[StudyPrompt], settings: StudySettings) -> int:
+    """How many visits sets of layers will take, as far as it can be told before prompts are measured."""
+    found = halves(prompts, settings.seed) if settings.sets_by else {}
+    return 2 * len(found) if len(set(found.values())) == 2 else 0
+
+
+def nested_visits(store: StudyStore, prompts: Sequence[StudyPrompt], settings: StudySettings) -> list[Visit]:
+    """The second pass: the nested sets of every half's ranking, on that half."""
+    texts, rankings = _ranked(store, prompts, settings)
+    return [
+        Visit(
+            "nested_sets", text.prompt, text.half, text.whose, text.ids,
+            tuple(
+                AskedSet(text.half, by, None, 0, units)
+                for by in settings.sets_by
+                for units in rankings[text.half].nested(by)
+            ),
+        )
+        for text in texts
+    ]  # fmt: skip
+
+
+def scoring_visits(
+    store: StudyStore, prompts: Sequence[StudyPrompt], settings: StudySettings, floor: float
+) -> list[Visit]:
+    """The third pass: on each half, the sets found on the other one and random sets of their sizes.
+
+    Args:
+        store: with the second pass in it.
+        prompts, settings: of the study.
+        floor: noise of one token's KL, nats.
+    """
+    texts, rankings = _ranked(store, prompts, settings)
+    sizes = smallest_sizes(store, floor)
+    asked: dict[int, list[AskedSet]] = {0: [], 1: []}
+    for (half, by, reach), size in sorted(sizes.items()):
+        if size is not None and half in rankings and by in settings.sets_by:
+            units = units_of(rankings[half].n_layers, by)
+            sets = [rankings[half].nested(by)[size - 1], *_random_sets(units, size, settings, (half, by, reach))]
+            asked[1 - half] += [AskedSet(half, by, reach, number, own) for number, own in enumerate(sets)]
+    return [
+        Visit("sets", text.prompt, text.half, text.whose, text.ids, tuple(asked[text.half]))
+        for text in texts
+        if asked[text.half]
+    ]
+
+
+def smallest_sizes(store: StudyStore, floor: float) -> dict[tuple[int, str, float], int | None]:
+    """(half, by, reach) → the smallest nested set that brings back so much there, pooled over its prompts.
+
+    None where none does, or where the models do not differ.
+    """
+    sums: dict[tuple[int, str], dict[int, list[float]]] = {}
+    for row in store.rows("nested_sets"):
+        own = sums.setdefault((row["half"], row["by"]), {}).setdefault(row["size"], [0.0, 0.0, 0.0])
+        for place, name in enumerate(("kl_sum", "kl_base_sum", "tokens")):
+            own[place] += row[name]
+    found: dict[tuple[int, str, float], int | None] = {}
+    for (half, by), sizes in sums.items():
+        for reach in REACHES:
+            reaching = [
+                size
+                for size, (kl, kl_base, tokens) in sizes.items()
+                if kl_base > TIMES_NOISE * floor * tokens and 1 - kl / kl_base >= reach
+            ]
+            found[half, by, reach] = min(reaching, default=None)
+    return found
+
+
+def _random_sets(
+    units: Sequence[Unit], size: int, settings: StudySettings, key: tuple[int, str, float]
+) -> list[tuple[Unit, ...]]:
+    draw = Random(f"{settings.seed} sets {key}")
+    return [tuple(sorted(draw.sample(units, size))) for _ in range(settings.random_sets)]
+
+
+def _ranked(
+    store: StudyStore, prompts: Sequence[StudyPrompt], settings: StudySettings
+) -> tuple[list[_Text], dict[int, Ranking]]:
+    """Swept prompts whose layers were measured, and the ranking of each half; none unless both halves have some."""
+    half_of = halves(prompts, settings.seed) if settings.sets_by else {}
+    if len(set(half_of.values())) < 2:
+        return [], {}
+    by_place = {prompt.place: prompt for prompt in prompts}
+    texts: list[_Text] = []
+    rankings: dict[int, Ranking] = {}
+    for place, tables in store.tables(half_of):
+        layers = [row for row in tables.get("layers", []) if row["adapter"] == 0 and row["kind"] == "single"]
+        if not layers:
+            continue
+        whose, half = layers[0]["whose"], half_of[place]
+        ids = next((tuple(row["ids"]) for row in tables.get("answers", []) if row["whose"] == whose), None)
+        texts.append(_Text(by_place[place], half, whose, None if whose == "reference" else ids))
+        rankings[half] = rank_units(rankings.get(half), layers, tables)
+    return (texts, rankings) if len(rankings) == 2 else ([], {})

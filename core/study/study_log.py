@@ -1,0 +1,99 @@
+"""How far a study is: prompts measured and visits made, kept in its folder as they are.
+
+Knows the store; measures nothing.
+"""
+
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import core
+from core.study.engines import Engine, Result
+from core.study.schema import VISITED
+from core.study.store import StudyStore
+from core.study.tasks import Visited
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """How far a study is.
+
+    Attributes:
+        done: prompts measured, in earlier runs too.
+        of: prompts in all.
+        sets_done: visits made for sets of layers, after all prompts have been measured.
+        sets_of: visits there will be; until then as far as it can be told.
+        seconds: of this run.
+        per_second: prompts measured and visits made in this run a second; None before the first.
+        seconds_left: at this rate; None before the first. Prompts whose layers are measured take longer; they are
+            spread evenly.
+    """
+
+    done: int
+    of: int
+    sets_done: int
+    sets_of: int
+    seconds: float
+    per_second: float | None
+    seconds_left: float | None
+
+
+class StudyLog:
+    """Keeps results and counts them.
+
+    Args:
+        store: of the study.
+        engine: who measures.
+        n_prompts, n_visits: how many there are to come, visits as far as it can be told.
+
+    Attributes:
+        done: places of the prompts that have been measured.
+        visited: table → places of the prompts that have been visited for it.
+        complete: whether nothing is left to do; the runner says so.
+    """
+
+    def __init__(self, store: StudyStore, engine: Engine, n_prompts: int, n_visits: int) -> None:
+        self._store, self._engine, self._n_prompts = store, engine, n_prompts
+        self.done = store.done()
+        self.visited = {table: store.visited(table) for table in VISITED}
+        self.complete = False
+        self._expected = dict.fromkeys(VISITED, n_visits // len(VISITED))
+        self._before, self._started = (len(self.done), self._n_visited), time.monotonic()
+        self._earlier = store.record["runs"]
+
+    def add(self, result: Result) -> None:
+        """Keeps a result."""
+        if isinstance(result, Visited):
+            self._store.add_visit(result)
+            self.visited[result.table].add(result.place)
+        else:
+            self._store.add(result)
+            self.done.add(result.place)
+
+    def expect(self, table: str, n: int) -> None:
+        """Says how many visits a table takes; no later one takes more."""
+        for name in VISITED[VISITED.index(table) :]:
+            self._expected[name] = min(n, self._expected[name])
+
+    def note(self, state: str, **more: Any) -> StudyProgress:
+        """Writes it down."""
+        seconds, sets_done, sets_of = time.monotonic() - self._started, self._n_visited, sum(self._expected.values())
+        prompts, visits = len(self.done) - self._before[0], sets_done - self._before[1]
+        run = {"engine": self._engine.name, "prompts": prompts, "sets": visits, "seconds": round(seconds, 1)}
+        runs = [*self._earlier, {**run, "versions": _versions()}]
+        self._store.note(state=state, done=len(self.done), sets_done=sets_done, sets_of=sets_of, runs=runs, **more)
+        rate = (prompts + visits) / seconds if prompts + visits else None
+        left = self._n_prompts - len(self.done) + sets_of - sets_done
+        return StudyProgress(
+            len(self.done), self._n_prompts, sets_done, sets_of, seconds, rate, left / rate if rate else None
+        )
+
+    @property
+    def _n_visited(self) -> int:
+        return sum(map(len, self.visited.values()))
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what computes the figures."""
+    return {"graft": core.__version__, **{name: version(name) for name in ("torch", "transformers", "peft")}}

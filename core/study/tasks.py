@@ -1,0 +1,129 @@
+"""What an engine is handed: a batch of prompts to measure, or one prompt to go back to for sets of layers.
+
+Both carry everything they need, so a process anywhere can do them. Knows a pair, prompts and sets; keeps nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from core.intervene.set_function import SetFunction
+from core.intervene.sets import Unit, set_name
+from core.pair.pair import Pair
+from core.study.measure_prompt import (
+    Measured,
+    Progress,
+    complete_rows,
+    measure_batch,
+    prompt_of,
+    reference_ids,
+    swept_text,
+)
+from core.study.prompts import StudyPrompt
+from core.study.schema import Row
+from core.study.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch of prompts, and the places of those that are still to be measured."""
+
+    batch: tuple[StudyPrompt, ...]
+    wanted: frozenset[int]
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """What is measured."""
+        return tuple(prompt.document for prompt in self.batch if prompt.place in self.wanted)
+
+    def results(self, pair: Pair, settings: StudySettings, progress: Progress | None = None) -> Iterator[Measured]:
+        """Measures prompt by prompt."""
+        return measure_batch(pair, self.batch, self.wanted, settings, progress)
+
+
+@dataclass(frozen=True)
+class AskedSet:
+    """A set of units to graft.
+
+    Attributes:
+        found_on: the half on which it was found.
+        by: what it is made of: `layer` or `part`.
+        reach: the recovery it was found for; None for one of the nested sets among which is searched.
+        number: 0 is the set found, 1, 2, … are random ones.
+        units: the set.
+    """
+
+    found_on: int
+    by: str
+    reach: float | None
+    number: int
+    units: tuple[Unit, ...]
+
+
+@dataclass(frozen=True)
+class Visited:
+    """What going back to a prompt gave.
+
+    Attributes:
+        place: which prompt.
+        table: whose rows they are.
+        rows: one a set, every column filled or None.
+    """
+
+    place: int
+    table: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One prompt, and the sets to graft on the text on which its layers were measured.
+
+    Attributes:
+        table: which the rows are for: `nested_sets` or `sets`.
+        prompt: the question.
+        half: the prompt's own.
+        whose: whose text it is.
+        text: its tokens; None for the reference answer.
+        sets: what to graft.
+    """
+
+    table: str
+    prompt: StudyPrompt
+    half: int
+    whose: str
+    text: tuple[int, ...] | None
+    sets: tuple[AskedSet, ...]
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """What is measured."""
+        return (self.prompt.document,)
+
+    def results(self, pair: Pair, settings: StudySettings, progress: Progress | None = None) -> Iterator[Visited]:
+        """Grafts every set; one result."""
+        asked = prompt_of(pair, self.prompt, settings)
+        text = reference_ids(pair, asked, self.prompt.row.answer or "") if self.text is None else self.text
+        ids, predicted = swept_text(pair, asked, text, settings)
+        function = SetFunction(pair, ids, predicted)
+        n = len(predicted)
+        tell = partial(progress, "sets of layers") if progress else None
+        found = function.k([one.units for one in self.sets], tell)
+        rows: list[Row] = [
+            {
+                "whose": self.whose,
+                "half": self.half,
+                "found_on": one.found_on,
+                "by": one.by,
+                "reach": one.reach,
+                "number": one.number,
+                "size": len(one.units),
+                "units": set_name(one.units, pair.n_layers),
+                "tokens": n,
+                "kl_sum": k * n,
+                "kl_base_sum": function.k_base * n,
+                "recovery": 1 - k / function.k_base if function.defined else None,
+            }
+            for one, k in zip(self.sets, found, strict=True)
+        ]
+        yield Visited(self.prompt.place, self.table, tuple(complete_rows(self.prompt, self.table, rows)))
