@@ -128,6 +128,36 @@ def weights(page: Page) -> None:
     page.wait_for_timeout(30_000)
 
 
+def study_preview(page: Page) -> None:
+    """A study before it runs: rows, prompts and the time it would take."""
+    page.get_by_role("link", name="Study").click()
+    page.get_by_role("button", name="Preview").click(timeout=60_000)
+    page.get_by_role("button", name="Start the study").wait_for(timeout=500_000)
+    page.wait_for_timeout(1500)
+
+
+def study_finished(page: Page) -> None:
+    """The findings of the newest study; needs one in `GRAFT_STUDIES`."""
+    page.get_by_role("link", name="Study").click()
+    page.get_by_role("button", name="Open", exact=True).first.click(timeout=60_000)
+    page.get_by_text("In short").wait_for(timeout=300_000)
+    page.wait_for_timeout(2500)
+
+
+def study_layers(page: Page) -> None:
+    """The same, question 3."""
+    study_finished(page)
+    page.get_by_test_id("stButtonGroup").get_by_text("Do higher layers carry it?").click()
+    page.wait_for_timeout(3000)
+
+
+def study_simple(page: Page) -> None:
+    """The same in sentences."""
+    study_finished(page)
+    page.get_by_text("Simple view").click()
+    page.wait_for_timeout(2500)
+
+
 def error(page: Page) -> None:
     """Layers that do not exist."""
     page.get_by_role("textbox", name="as text").fill("3,99")
@@ -240,12 +270,14 @@ def _layers(page: Page) -> None:
 
 ASK = (empty, running, finished, words, forks, error, simple)
 ON_DIVERGENCE = (why, token_layers, terms, lens)
+ON_STUDY = (study_preview, study_finished, study_layers, study_simple)
 ON_LAYERS = (mixer, sweeps, grid, search, checks)
 STATES: dict[str, Callable[[Page], None]] = {
     **{f"ask-{state.__name__}": state for state in ASK},
     **{f"divergence-{state.__name__.replace('_', '-')}": state for state in ON_DIVERGENCE},
     **{f"layers-{state.__name__}": state for state in ON_LAYERS},
     "weights": weights,
+    **{state.__name__.replace("_", "-"): state for state in ON_STUDY},
 }
 
 

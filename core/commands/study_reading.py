@@ -88,6 +88,8 @@ def _head(arguments: argparse.Namespace, results: Results) -> dict[str, Any]:
         "engine": None,
         "prompts": record["prompts"],
         "done": record["done"],
+        "sets_done": record.get("sets_done", 0),
+        "sets_of": record.get("sets_of", 0),
         "left_out": tuple(record["left_out"]),
         "seconds": None,
         "prompts_per_second": None,

@@ -3,6 +3,7 @@
 Any thread may read or close a request; the worker's thread runs it. Knows no queue.
 """
 
+import math
 import threading
 import time
 import uuid
@@ -39,11 +40,13 @@ class Request:
         status: `waiting`, `running`, `done`, `stopped` or `failed`.
         error: what to show when it failed.
         submitted_at, started_at, ended_at: `time.monotonic()` seconds; 0 before.
+        deadline_seconds: it is closed once it has run for so long.
     """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self.id = uuid.uuid4().hex
         self.owner = owner
+        self.deadline_seconds = deadline_seconds
         self.status: Status = "waiting"
         self.error: GraftError | None = None
         self.submitted_at = time.monotonic()
@@ -61,7 +64,7 @@ class Request:
     @property
     def closing(self) -> bool:
         """Whether `close` was called, or the time allowed is over."""
-        late = self.started_at and time.monotonic() - self.started_at > DEADLINE_SECONDS
+        late = self.started_at and time.monotonic() - self.started_at > self.deadline_seconds
         return self._closed.is_set() or bool(late)
 
     @property
@@ -95,11 +98,13 @@ class Task(Request, Generic[Result]):
         result: what came out; None before and where it failed or was stopped.
         share: how much is done, 0..1, as far as the work says so.
         so_far: what the work has told of its result; stays after a stop.
+        gives_way: whether other computations go first, even once this one runs.
     """
 
-    def __init__(self, work: Callable[[Pair, Progress], Result], owner: str) -> None:
-        super().__init__(owner)
+    def __init__(self, work: Callable[[Pair, Progress], Result], owner: str, gives_way: bool = False) -> None:
+        super().__init__(owner, math.inf if gives_way else DEADLINE_SECONDS)
         self._work = work
+        self.gives_way = gives_way
         self._meanwhile: Callable[[], None] | None = None
         self.result: Result | None = None
         self.share = 0.0

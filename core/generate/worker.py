@@ -1,8 +1,9 @@
 """One worker a pair: the thread that owns the device, and everything that is asked of it.
 
 Answers to all questions decode together in one batch: they join it when their prompt has been read, write a token a
-step, and leave. Computations take turns, and answers go on between two of their reports. Knows requests and how much
-room there is; knows nothing of pages or sessions beyond an owner's name.
+step, and leave. Computations take turns, and answers go on between two of their reports; one that gives way is held up
+there by all others. Knows requests and how much room there is; knows nothing of pages or sessions beyond an owner's
+name.
 """
 
 import atexit
@@ -52,7 +53,7 @@ class Worker:
         self.pair = pair
         self._waiting: deque[Request] = deque()
         self._answers: deque[_Answer] = deque()
-        self._task: Task[object] | None = None
+        self._tasks: list[Task[object]] = []  # the last one runs, those before it have given way
         self._batch = Batch(pair)
         self._room = Room(pair)
         self._turn_ended = self._turn_took = 0.0
@@ -75,18 +76,19 @@ class Worker:
             raise ArgumentError(f"{len(job.lanes) or 'No'} lanes were asked for.", f"Ask for 1 to {MAX_LANES}.")
         return self._enqueue(Writing(job, owner))
 
-    def call(self, work: Callable[[Pair, Progress], Result], owner: str) -> Task[Result]:
+    def call(self, work: Callable[[Pair, Progress], Result], owner: str, gives_way: bool = False) -> Task[Result]:
         """Asks for a computation on the pair.
 
         Args:
             work: called in the worker's thread with the pair and a function that takes the share done, 0..1; that
                 function does not return where the request was closed meanwhile.
             owner: the browser session.
+            gives_way: let other computations go first, whenever the work reports; without a deadline.
 
         Raises:
             ArgumentError: too many requests of this owner, or the worker is gone.
         """
-        return self._enqueue(Task(work, owner))
+        return self._enqueue(Task(work, owner, gives_way))
 
     def _enqueue(self, request: AnyRequest) -> AnyRequest:
         with self._changed:
@@ -110,11 +112,16 @@ class Worker:
         with self._changed:
             if request not in self._waiting:
                 return 0
-            before = [other for other in self._waiting if isinstance(other, Task) == isinstance(request, Task)]
-            place = before.index(request)
-            if isinstance(request, Writing):
-                return place + 1 if self._answers and not (place == 0 and self._fits(request)) else place
-            return place + (self._task is not None)
+            if isinstance(request, Task):
+                before = [
+                    task for task in self._waiting if isinstance(task, Task) and task.gives_way <= request.gives_way
+                ]
+                running = [task for task in self._tasks if task.gives_way <= request.gives_way]
+                return before.index(request) + bool(running)
+            writing: list[Request] = [other for other in self._waiting if isinstance(other, Writing)]
+            place = writing.index(request)
+            fits = isinstance(request, Writing) and place == 0 and self._fits(request)
+            return place + 1 if self._answers and not fits else place
 
     def n_rows(self) -> int:
         """How many lanes are being decoded now."""
@@ -125,7 +132,7 @@ class Worker:
         with self._changed:
             self._stopping = True
             running = [answer.request for answer in self._answers]
-            requests = [*self._waiting, *running, *([self._task] if self._task else [])]
+            requests = [*self._waiting, *running, *self._tasks]
             self._changed.notify()
         for request in requests:
             request.close()
@@ -139,25 +146,40 @@ class Worker:
                     self._changed.wait()
                 if self._stopping and not self._waiting and not self._answers:
                     return
-                task = next((request for request in self._waiting if isinstance(request, Task)), None)
-                if task is not None:
-                    self._waiting.remove(task)
-                    self._task = task
-            if task is not None:
+            if (task := self._next_task(gives_way=True)) is not None:
                 self._run(task)
             self._turn()
+
+    def _next_task(self, gives_way: bool) -> Task[object] | None:
+        """Takes the computation whose turn it is out of the queue; one that gives way only where that is asked for."""
+        with self._changed:
+            waiting = [request for request in self._waiting if isinstance(request, Task)]
+            task = next((task for task in waiting if not task.gives_way), None)
+            if task is None and gives_way:
+                task = next(iter(waiting), None)
+            if task is not None:
+                self._waiting.remove(task)
+                self._tasks.append(task)
+            return task
 
     def _run(self, task: Task[object]) -> None:
         """Computes something; the answers that are being written go on meanwhile."""
         try:
             task.start()
-            task.end(task.run(self.pair, self._meanwhile))
+            task.end(task.run(self.pair, self._give_way if task.gives_way else self._meanwhile))
         except GraftError as error:
             task.end("failed", _bare(error))
         except Exception as error:
             task.end("failed", self._bug(error))
         finally:
-            self._task = None
+            with self._changed:
+                self._tasks.remove(task)
+
+    def _give_way(self) -> None:
+        """Every other computation that waits, from beginning to end, then a turn of the answers."""
+        while (task := self._next_task(gives_way=False)) is not None:
+            self._run(task)
+        self._meanwhile()
 
     def _meanwhile(self) -> None:
         """One turn of the answers, unless they have had more than their half of the time."""
@@ -174,7 +196,7 @@ class Worker:
         if worker is not None:
             self._answers.remove(worker)
             self._answers.append(worker)  # the others come first next time
-            alone = len(self._answers) == 1 and self._task is None
+            alone = len(self._answers) == 1 and not self._tasks
             worker.request.at_once = WORK_ALONE if alone else WORK_BESIDE_OTHERS
             self._go_on(worker)
         self._turn_ended = time.monotonic()

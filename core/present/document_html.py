@@ -124,13 +124,16 @@ def _card(card: Card) -> str:
 <h3>{_text(card.number)} {_text(card.claim)}</h3>
 <p class="verdict">{card.look.mark} {_text(card.verdict)}</p>
 <p><span class="effect">{_text(card.effect)}</span> <span class="small">{_text(card.interval)}</span></p>
-{_strip(card.strip) if card.strip else ""}<p>{_text(card.sentence)}{drawn_in}</p>{least}
+{strip_svg(card.strip) if card.strip else ""}<p>{_text(card.sentence)}{drawn_in}</p>{least}
 <p class="small"><b>What would change it</b> {_text(card.would_change_it)}</p>
 <p class="small limit"><b>Limit</b> {_text(card.limit)}</p></article>"""
 
 
-def _strip(strip: Strip) -> str:
-    """The effect on a line: dashed where none is, a tick at the smallest that matters."""
+def strip_svg(strip: Strip) -> str:
+    """The effect on a line: dashed where none is, a tick at the smallest that matters.
+
+    Its colours are the variables `--ink`, `--faint` and `--own` of whatever it stands in.
+    """
     x = {name: f"{100 * getattr(strip, name):.2f}%" for name in ("none", "least", "value", "low", "high")}
     words = "effect with its interval; dashed: no effect; short line: the smallest that matters"
     return f"""<svg class="strip" role="img" aria-label="{words}"><title>{words}</title>

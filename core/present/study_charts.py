@@ -165,33 +165,38 @@ def layer_bars(rows: Rows, x_title: str) -> Any:
     return chart.properties(width=230, height=height).facet(column=_panels(panels), spacing=18)
 
 
-def depth_chart(rows: Rows) -> Any:
-    """The fine-tune's depth beside random adapters', one line a curve.
+def beside_random(rows: Rows, x_title: str, whos: tuple[str, str], whole: tuple[float, float] | None = None) -> Any:
+    """One value beside many random ones, one line a label.
 
     Args:
-        rows: with `curve`, `who` ("fine-tuned" or "random adapter"), `value`, `low`, `high`, `jitter`.
+        rows: with `label`, `who`, `value`, `low`, `high`, `jitter`.
+        x_title: with the unit.
+        whos: what the one is called, and what the many are called.
+        whole: where the axis begins and ends, where that is fixed.
     """
-    curves = list(dict.fromkeys(row["curve"] for row in rows))
-    whos = ["fine-tuned", "random adapter"]
+    labels = list(dict.fromkeys(row["label"] for row in rows))
     legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
     colour = alt.Color("who:N", scale=alt.Scale(domain=whos, range=[SPEAKERS["tuned"].light, GREY]), legend=legend)
     shape = alt.Shape("who:N", scale=alt.Scale(domain=whos, range=["diamond", "circle"]), legend=legend)
-    y = alt.Y("curve:N", title=None, sort=curves, axis=alt.Axis(labelLimit=260, domain=False, ticks=False))
+    side = alt.Axis(labelExpr="split(datum.label, '\\n')", labelLimit=260, domain=False, ticks=False)
+    y = alt.Y("label:N", title=None, sort=labels, axis=side)
     offset = alt.YOffset("jitter:Q", scale=alt.Scale(domain=[-6, 6]))
-    title = "centre of the curve, share of the depth (0 first layer, 1 last)"
-    x = alt.X("value:Q", title=title, scale=alt.Scale(domain=[0, 1]))
+    scale = alt.Scale(domain=list(whole)) if whole else alt.Scale(zero=True)
+    x = alt.X("value:Q", title=x_title, scale=scale)
     base = alt.Chart(alt.Data(values=list(rows)))
-    ends = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.5, opacity=0.75)
-    tip = ["curve:N", "who:N", alt.Tooltip("value:Q", format=".3f")]
+    one, many = (f"datum.who {sign} '{whos[0]}'" for sign in ("==", "!="))
+    tip = ["label:N", "who:N", alt.Tooltip("value:Q", format=".3f")]
     return alt.layer(
-        base.transform_filter("datum.who != 'fine-tuned'")
+        base.transform_filter(many)
         .mark_point(filled=True, size=40, opacity=0.6)
         .encode(x=x, y=y, yOffset=offset, color=colour, shape=shape, tooltip=tip),
-        ends.encode(x=alt.X("low:Q", title=title), x2="high:Q", y=y, yOffset=offset, color=colour),
-        base.transform_filter("datum.who == 'fine-tuned'")
+        base.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=2.5, opacity=0.75)
+        .encode(x=alt.X("low:Q", title=x_title, scale=scale), x2="high:Q", y=y, yOffset=offset, color=colour),
+        base.transform_filter(one)
         .mark_point(filled=True, size=120, opacity=1)
         .encode(x=x, y=y, yOffset=offset, color=colour, shape=shape, tooltip=tip),
-    ).properties(width=_WIDTH, height=54 * len(curves))
+    ).properties(width=_WIDTH, height=54 * len(labels))
 
 
 def scatter_chart(rows: Rows, x_title: str, y_title: str) -> Any:

@@ -39,7 +39,17 @@ QUESTION_OF = {
     **dict.fromkeys(("loss", "loss-by-field", "choices"), "1"),
     **dict.fromkeys(("kl-by-text", "terms", "top-words", "concentration", "explanations", "reasoning"), "2"),
     **dict.fromkeys(
-        ("layers-single", "layers-without", "layers-prefix", "layers-increments", "shapley", "centres", "depth"), "3"
+        (
+            "layers-single",
+            "layers-without",
+            "layers-prefix",
+            "layers-increments",
+            "shapley",
+            "centres",
+            "depth",
+            "sets",
+        ),
+        "3",
     ),
     **dict.fromkeys(("drift", "cosine", "cka"), "4"),
 }
@@ -47,7 +57,8 @@ FIGURE_OF = {
     "1a": "loss", "1b": "loss", "1c": "choices", "1d": "choices", "1e": "kl-by-text",
     "2a": "terms", "2b": "terms", "2c": "terms", "2d": "terms",
     "2e": "explanations", "2f": "explanations", "2g": "explanations", "2h": "explanations", "2i": "reasoning",
-    "3a": "depth", "3b": "depth", "3c": "depth", "4a": "drift", "4b": "cosine",
+    "3a": "depth", "3b": "depth", "3c": "depth",
+    "3d": "sets", "3e": "sets", "3f": "sets", "3g": "sets", "4a": "drift", "4b": "cosine",
 }  # fmt: skip
 """Which figure a claim is drawn in."""
 INTERVALS = "Bars are 95 % intervals over documents."

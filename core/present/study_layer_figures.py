@@ -9,9 +9,10 @@ from typing import Any
 
 from core.present.figures import Figure
 from core.present.provenance import Source
-from core.present.study_charts import depth_chart, interval_chart, layer_bars, layer_chart
-from core.present.texts import two_digits
+from core.present.study_charts import beside_random, interval_chart, layer_bars, layer_chart
+from core.present.texts import percent, two_digits
 from core.study.curves import SHAPES, Curve, depths, layer_curves, shapley_curves, state_curves
+from core.study.held_out import held_out_sets
 from core.study.resampling import Estimate
 from core.study.results import Results
 
@@ -71,6 +72,8 @@ def layer_figures(results: Results, source: Source) -> dict[str, Figure]:
     drawn |= _centres(curves, noise, source)
     if "layers" in tables:
         drawn |= _depth(results, noise, source)
+    if {"nested_sets", "sets"} <= set(tables) and len(tables["nested_sets"]):
+        drawn |= _sets(results, noise, source)
     return drawn | _states(results, source, seed)
 
 
@@ -128,24 +131,55 @@ def _centre_row(label: str, series: str, centre: Estimate) -> dict[str, Any]:
 def _depth(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     rows: list[dict[str, Any]] = []
     title = "The fine-tune's depth beside random adapters'"
+    whos = ("fine-tuned", "random adapter")
     for kind, (depth, n) in depths(results.tables["layers"], results.floors, _seed(results)).items():
-        curve, own = CURVE_WORDS[kind], depth.centre
-        rows.append({"curve": curve, "who": "fine-tuned", "value": own.value, "low": own.low, "high": own.high,
-                     "n": n, "jitter": 0})  # fmt: skip
-        rows += [
-            {"curve": curve, "who": "random adapter", "value": centre, "low": None, "high": None, "n": n,
-             "jitter": k % 5 * 2 - 4}
-            for k, centre in enumerate(depth.random)
-        ]  # fmt: skip
+        rows += _beside(CURVE_WORDS[kind], whos, depth.centre, depth.random, n)
         if kind == "single":
-            higher = sum(centre >= own.value for centre in depth.random)
+            higher = sum(centre >= depth.centre.value for centre in depth.random)
             title += f": {higher} of {len(depth.random)} lie at least as high"
     legend = (
         "Centre of mass of each curve. Random adapters have the fine-tune's singular values with vectors drawn at "
         "random, on the same prompts; a fine-tune inside their cloud lies where any change would. The bar is the "
         "fine-tune's 95 % interval over prompts; random adapters are set apart downwards for sight alone."
     )
-    return {"depth": Figure(title, source, legend, noise, "study-depth", tuple(rows), depth_chart, _LIMIT)}
+    x = "centre of the curve, share of the depth (0 first layer, 1 last)"
+    draw = partial(beside_random, x_title=x, whos=whos, whole=(0.0, 1.0))
+    return {"depth": Figure(title, source, legend, noise, "study-depth", tuple(rows), draw, _LIMIT)}
+
+
+def _beside(
+    label: str, whos: tuple[str, str], one: Estimate, many: Sequence[float], n: int, **more: Any
+) -> list[dict[str, Any]]:
+    """Rows of one value and the random ones beside it."""
+    row = {"label": label, "n": n, **more}
+    own = {**row, "who": whos[0], "value": one.value, "low": one.low, "high": one.high, "jitter": 0}
+    others = [
+        {**row, "who": whos[1], "value": value, "low": None, "high": None, "jitter": k % 5 * 2 - 4}
+        for k, value in enumerate(many)
+    ]
+    return [own, *others]
+
+
+def _sets(results: Results, noise: str, source: Source) -> dict[str, Figure]:
+    nested, sets = (results.tables[name] for name in ("nested_sets", "sets"))
+    whos = ("set found on the other half", "random set of its size")
+    rows: list[dict[str, Any]] = []
+    for held in held_out_sets(nested, sets, seed=_seed(results)):
+        for one in held.sets:
+            if one.recovery is not None:
+                names = "layers" if held.by == "layer" else "parts"
+                label = f"{one.size} of {one.of} {names} for {percent(held.reach)},\nfound on half {one.found_on + 1}"
+                more = {"units": one.units, "recovery_found": one.recovery_found}
+                rows += _beside(label, whos, one.recovery, one.random, one.recovery.n, **more)
+    legend = (
+        "Recovery on prompts the set was not found on, 0 base, 1 fine-tuned. Sets are the smallest of a ranking that "
+        "bring back so much on one half of the prompts. The bar is the 95 % interval over prompts; random sets are "
+        "set apart downwards for sight alone."
+    )
+    draw = partial(beside_random, x_title="recovery on the other half (0 base, 1 fine-tuned)", whos=whos)
+    limit = "The ranking is not the best of all sets; a better one of the same size may exist."
+    title = "Few layers on prompts they were not found on"
+    return {"sets": Figure(title, source, legend, noise, "study-sets", tuple(rows), draw, limit)}
 
 
 def _states(results: Results, source: Source, seed: int) -> dict[str, Figure]:

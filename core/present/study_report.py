@@ -55,7 +55,8 @@ def unfinished(results: Results) -> str:
     said = []
     if not results.finished:
         said.append(
-            f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured. "
+            f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured, and "
+            f"{record.get('sets_done', 0):,} of {record.get('sets_of', 0):,} visits for sets of layers made. "
             "Figures and verdicts are of what there is."
         )
     return " ".join([*said, *facts_from(record).warnings])

@@ -37,7 +37,8 @@ _TESTS = f"""Intervals are 95 % percentile bootstraps of {RESAMPLES:,} resamples
 of one document are not independent; accuracies have exact binomial intervals. p-values are two-sided: {PERMUTATIONS:,}
 permutations of labels inside matched cells of a document (2a to 2d), of what controls leave of the outcome (2e to 2i),
 sign changes of paired differences (1a, 1b, 1e, 4a, 4b), McNemar's exact test (1c, 1d); depth has the rank of the
-fine-tune among random adapters, one-sided. A permutation's p is (b + 1)/(n + 1), never 0."""
+fine-tune among random adapters, sets of layers that among random sets, one-sided. A
+permutation's p is (b + 1)/(n + 1), never 0."""
 _VERDICTS = f"""Primary claims are corrected within their question by Holm, all others together by Benjamini and
 Hochberg. Verdicts, in order: no difference to explain, where the models differ by no more than {TIMES_NOISE} times
 numerical noise; not supported, where the interval holds no effect as large as the smallest that matters; supported,

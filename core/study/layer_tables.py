@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from core.intervene.plans import EACH, Plan, sweep_plans
 from core.intervene.random_adapter import random_adapter
 from core.intervene.recovery import PlanResult, Sweep, sweep
-from core.intervene.set_function import SetFunction
+from core.intervene.set_function import Progress, SetFunction, part_of
 from core.intervene.sets import units_of
 from core.intervene.shapley import draw_permutations, shapley_shares
 from core.pair.gates import parse_layers
@@ -19,19 +19,20 @@ KINDS = {"single": "single", "leave-one-out": "without", "prefix": "prefix"}
 """Kind of sweep → what the table calls it."""
 
 
-def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int]) -> Tables:
+def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int], progress: Progress | None = None) -> Tables:
     """Rows of `layers` and `parts` for the fine-tune itself, but for their keys. All plans share one walk.
 
     Args:
         pair: the models.
         ids: prompt and answer.
         predicted: indices of the tokens whose predictions count.
+        progress: told the share done, 0..1; may raise to stop.
     """
     kinds: list[tuple[str, str]] = [(kind, "both") for kind in KINDS] + [
         (kind, part) for kind in ("single", "leave-one-out") for part in EACH
     ]
     named = [(kind, plan) for kind, part in kinds for plan in sweep_plans(kind, pair.n_layers, part)]
-    found = sweep(pair, ids, predicted, [plan for _, plan in named])
+    found = sweep(pair, ids, predicted, [plan for _, plan in named], progress)
     tables: Tables = {"layers": [], "parts": []}
     for (kind, plan), result in zip(named, found.results, strict=True):
         row = {"kind": KINDS[kind], "layer": _layer(kind, plan, pair.n_layers), **_figures(result, found)}
@@ -43,7 +44,13 @@ def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int]) -> Ta
 
 
 def control_rows(
-    pair: Pair, ids: Sequence[int], predicted: Sequence[int], n: int, seed: int, kinds: Sequence[str]
+    pair: Pair,
+    ids: Sequence[int],
+    predicted: Sequence[int],
+    n: int,
+    seed: int,
+    kinds: Sequence[str],
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Rows of `layers` for random adapters, numbered from 1; each is held against its own K(∅).
 
@@ -52,13 +59,15 @@ def control_rows(
         n: how many.
         seed: of the first; the following ones count up, so that every prompt meets the same adapters.
         kinds: which curves, by the table's names.
+        progress: as for `sweep_tables`.
     """
     rows: list[Row] = []
     wanted = [kind for kind, name in KINDS.items() if name in kinds]
     for number in range(n):
         twin = random_adapter(pair, seed + number)
         named = [(kind, plan) for kind in wanted for plan in sweep_plans(kind, pair.n_layers)]
-        found = sweep(twin, ids, predicted, [plan for _, plan in named])
+        tell = part_of(progress, number, 1, n)
+        found = sweep(twin, ids, predicted, [plan for _, plan in named], tell)
         rows += [
             {"adapter": number + 1, "kind": KINDS[kind], "layer": _layer(kind, plan, pair.n_layers)}
             | _figures(result, found)
@@ -67,19 +76,27 @@ def control_rows(
     return rows
 
 
-def shapley_rows(pair: Pair, ids: Sequence[int], predicted: Sequence[int], permutations: int, seed: int) -> list[Row]:
+def shapley_rows(
+    pair: Pair,
+    ids: Sequence[int],
+    predicted: Sequence[int],
+    permutations: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> list[Row]:
     """Rows of `shapley`, but for their keys; none where there is no difference to share out.
 
     Args:
         pair, ids, predicted: as for `sweep_tables`.
         permutations: how many orders.
         seed: of the orders; give every prompt its own, so that the mean over prompts is over more orders.
+        progress: as for `sweep_tables`.
     """
     function = SetFunction(pair, ids, predicted)
     if not function.defined or not permutations:
         return []
     units = units_of(pair.n_layers, "part")
-    shares = shapley_shares(function, units, draw_permutations(len(units), permutations, seed))
+    shares = shapley_shares(function, units, draw_permutations(len(units), permutations, seed), progress)
     return [
         {"layer": s.layer, "part": s.part, "share": s.share, "se": s.se, "permutations": permutations} for s in shares
     ]

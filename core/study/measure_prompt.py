@@ -4,8 +4,9 @@ The figures are those of `diff`, `sweep` and their like on the prompt alone. Kno
 nothing and writes nothing.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -27,6 +28,9 @@ from core.study.state_table import state_rows
 from core.study.words_table import word_rows
 from core.study.written import LANES, Written, written_answers
 
+Progress = Callable[[str, float], None]
+"""Told what is being done, in words, and the share of it that is done, 0..1; may raise to stop."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -44,7 +48,11 @@ class Measured:
 
 
 def measure_batch(
-    pair: Pair, prompts: Sequence[StudyPrompt], wanted: Collection[int], settings: StudySettings
+    pair: Pair,
+    prompts: Sequence[StudyPrompt],
+    wanted: Collection[int],
+    settings: StudySettings,
+    progress: Progress | None = None,
 ) -> Iterator[Measured]:
     """Measures prompts of one batch, each when it is asked for.
 
@@ -56,13 +64,15 @@ def measure_batch(
         prompts: the batch.
         wanted: places of the prompts to measure.
         settings: what to measure.
+        progress: called between pieces of the work.
     """
+    tell = progress or _untold
     usable = {p.place: prompt_of(pair, p, settings) for p in prompts if problem_of(pair, p, settings) is None}
     written: dict[int, dict[str, Written]] = {}
     if settings.measures("answers") and usable:
-        found = written_answers(pair, list(usable.values()), settings.max_new_tokens)
+        found = written_answers(pair, list(usable.values()), settings.max_new_tokens, partial(tell, "writing answers"))
         written = dict(zip(usable, found, strict=True))
-    letters = _letters(pair, [p for p in prompts if p.place in usable], settings)
+    letters = _letters(pair, [p for p in prompts if p.place in usable], settings, partial(tell, "options"))
     for prompt in prompts:
         if prompt.place not in wanted:
             continue
@@ -70,7 +80,7 @@ def measure_batch(
             reason = problem_of(pair, prompt, settings)
             yield Measured(prompt.place, _complete(prompt, {"prompts": [_prompt_row(prompt, None, reason)]}), None)
             continue
-        asked = _Asked(pair, prompt, usable[prompt.place], settings)
+        asked = _Asked(pair, prompt, usable[prompt.place], settings, tell)
         yield asked.measured(written.get(prompt.place, {}), letters.get(prompt.place))
 
 
@@ -120,7 +130,7 @@ def _messages(question: str, settings: StudySettings) -> list[Message]:
 
 
 def _letters(
-    pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings
+    pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings, progress: Callable[[float], None]
 ) -> dict[int, tuple[LetterChoice, ...]]:
     """Letters of base and tuned, by place, for the questions whose right option is known."""
     asked: list[tuple[int, tuple[str, Options]]] = []
@@ -131,15 +141,15 @@ def _letters(
     if not asked or not settings.measures("letters"):
         return {}
     both = Gates.stack([pair.base_gates(), pair.tuned_gates()])
-    found = letter_choices(pair, [question for _, question in asked], both, settings.system, noise=True)
+    found = letter_choices(pair, [question for _, question in asked], both, settings.system, True, progress)
     return {place: choices for (place, _), choices in zip(asked, found, strict=True)}
 
 
 class _Asked:
     """One usable prompt."""
 
-    def __init__(self, pair: Pair, prompt: StudyPrompt, asked: Prompt, settings: StudySettings) -> None:
-        self._pair, self._prompt, self._asked, self._settings = pair, prompt, asked, settings
+    def __init__(self, pair: Pair, prompt: StudyPrompt, asked: Prompt, settings: StudySettings, tell: Progress) -> None:
+        self._pair, self._prompt, self._asked, self._settings, self._tell = pair, prompt, asked, settings, tell
         self._tables: Tables = {}
 
     def measured(self, written: dict[str, Written], letters: tuple[LetterChoice, ...] | None) -> Measured:
@@ -161,6 +171,7 @@ class _Asked:
         return Measured(self._prompt.place, _complete(self._prompt, self._tables), states)
 
     def _add_text(self, whose: str, ids: Sequence[int], finished: str | None, parted: int | None) -> None:
+        self._tell("comparing the models on a text", 0.0)
         found: Diff = diff(self._pair, self._asked, ids)
         row = answer_row(self._pair, self._asked, ids, found)
         more = {"whose": whose, "finished": finished, "first_divergence": parted}
@@ -174,16 +185,20 @@ class _Asked:
         states: Tensor | None = None
         found: Tables = {}
         if settings.measures("representations"):
+            self._tell("states after every layer", 0.0)
             whole = _predicted(pair, self._asked, text)
             found["representations"], states = state_rows(pair, (*self._asked.ids, *text), whole)
         ids, predicted = swept_text(pair, self._asked, text, settings)
         if predicted and prompt.swept and settings.measures("layers"):
-            found |= sweep_tables(pair, ids, predicted)
+            found |= sweep_tables(pair, ids, predicted, partial(self._tell, "grafting layers"))
         if predicted and prompt.swept and settings.measures("shapley"):
             seed = settings.seed + prompt.place
-            found["shapley"] = shapley_rows(pair, ids, predicted, settings.permutations, seed)
+            tell = partial(self._tell, "sharing out among layers")
+            found["shapley"] = shapley_rows(pair, ids, predicted, settings.permutations, seed, tell)
         if predicted and prompt.controlled and settings.measures("controls"):
-            rows = control_rows(pair, ids, predicted, settings.random_adapters, settings.seed, settings.control_kinds)
+            tell = partial(self._tell, "random adapters")
+            n, seed = settings.random_adapters, settings.seed
+            rows = control_rows(pair, ids, predicted, n, seed, settings.control_kinds, tell)
             found["layers"] = [*found.get("layers", []), *rows]
         for table, rows in found.items():
             self._tables[table] = [{"whose": whose, **row} for row in rows]
@@ -201,6 +216,10 @@ def swept_text(
 def _predicted(pair: Pair, asked: Prompt, text: Sequence[int]) -> list[int]:
     parts = pair.prompts.answer_parts(text, asked).parts
     return [len(asked.ids) + index for index, part in enumerate(parts) if part in MASKS["response"]]
+
+
+def _untold(words: str, share: float) -> None:
+    """Progress that nobody wants to know."""
 
 
 def _prompt_row(prompt: StudyPrompt, asked: Prompt | None, left_out: str | None) -> Row:

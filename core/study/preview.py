@@ -6,13 +6,14 @@ Knows corpora and a pair's prompts; measures only what is timed, and keeps none 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 from core.intervene.sets import units_of
 from core.pair.pair import Pair
 from core.study.choice import Kind
 from core.study.corpora import Corpus, read_corpora
-from core.study.measure_prompt import check_pair, measure_batch, problem_of, prompt_of, reference_ids
+from core.study.measure_prompt import Progress, check_pair, measure_batch, problem_of, prompt_of, reference_ids
 from core.study.passes import REACHES, visits_expected
 from core.study.prompts import StudyPrompt, batches, study_prompts
 from core.study.settings import StudySettings
@@ -20,6 +21,15 @@ from core.study.tasks import AskedSet, Visit
 
 SHOWN = 3
 TIMED_ADAPTERS = 2
+_PHASES = {
+    "rows": (0.0, 0.2),
+    "plain": (0.2, 0.3),
+    "one": (0.5, 0.1),
+    "swept": (0.6, 0.2),
+    "controlled": (0.8, 0.1),
+    "visit": (0.9, 0.1),
+}
+"""What is looked at, in order → where its share of the whole begins, and how long it is."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +108,37 @@ class StudyPreview:
     seconds: float | None
 
 
-def preview_study(pair: Pair, settings: StudySettings, timed: bool = True) -> StudyPreview:
+def preview_study(
+    pair: Pair,
+    settings: StudySettings,
+    timed: bool = True,
+    corpora: Sequence[Corpus] | None = None,
+    progress: Progress | None = None,
+) -> StudyPreview:
     """Reads the corpora, and measures one batch and the layers of one prompt for the time it takes.
 
     Args:
         pair: the models.
         settings: of the study.
         timed: whether to measure at all.
+        corpora: of the settings, where they have been read already.
+        progress: as for `measure_batch`, with the share of the whole; within a phase it may fall back.
 
     Raises:
         DataError: a corpus cannot be used.
         PromptError: there is no chat template.
     """
     check_pair(pair, settings)
-    corpora = read_corpora(settings.corpora, settings.seed)
+    corpora = corpora if corpora is not None else read_corpora(settings.corpora, settings.seed)
     prompts = study_prompts(corpora, settings)
-    problems = {prompt.place: problem_of(pair, prompt, settings) for prompt in prompts}
+    problems: dict[int, str | None] = {}
+    for prompt in prompts:
+        _tell(progress, "rows", "reading rows", len(problems) / len(prompts))
+        problems[prompt.place] = problem_of(pair, prompt, settings)
     usable = [prompt for prompt in prompts if problems[prompt.place] is None]
-    plain, swept, controlled = _seconds(pair, usable, settings) if timed else (None, None, None)
+    plain, swept, controlled = _seconds(pair, usable, settings, progress) if timed else (None, None, None)
     visits = visits_expected(prompts, settings)
-    visit = _seconds_visit(pair, usable, settings) if timed and visits else None
+    visit = _seconds_visit(pair, usable, settings, progress) if timed and visits else None
     n_swept, n_controlled = (sum(getattr(p, name) for p in usable) for name in ("swept", "controlled"))
     counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled), (visit, visits))
     return StudyPreview(
@@ -135,28 +156,32 @@ def preview_study(pair: Pair, settings: StudySettings, timed: bool = True) -> St
 
 
 def _seconds(
-    pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings
+    pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings, progress: Progress | None
 ) -> tuple[float | None, float | None, float | None]:
     """Seconds a prompt: without layers, what layers add, and what random adapters add to that."""
     if not usable:
         return None, None, None
     batch = batches(usable, settings.batch)[0]
-    plain = _timed(pair, [_as(prompt, False, False) for prompt in batch], settings) / len(batch)
+    plain = _timed(
+        pair, [_as(prompt, False, False) for prompt in batch], settings, partial(_tell, progress, "plain")
+    ) / len(batch)
     found: list[float | None] = []
-    so_far = _timed(pair, [_as(batch[0], False, False)], settings)
+    so_far = _timed(pair, [_as(batch[0], False, False)], settings, partial(_tell, progress, "one"))
     for name, flags in (("swept", (True, False)), ("controlled", (True, True))):
         if not any(getattr(prompt, name) for prompt in usable):
             found.append(None)
             continue
         few = replace(settings, random_adapters=min(TIMED_ADAPTERS, settings.random_adapters))
-        seconds = _timed(pair, [_as(batch[0], *flags)], few)
+        seconds = _timed(pair, [_as(batch[0], *flags)], few, partial(_tell, progress, name))
         scale = settings.random_adapters / TIMED_ADAPTERS if name == "controlled" else 1.0
         found.append(max(0.0, seconds - so_far) * max(1.0, scale))
         so_far = seconds
     return plain, found[0], found[1]
 
 
-def _seconds_visit(pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings) -> float | None:
+def _seconds_visit(
+    pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings, progress: Progress | None
+) -> float | None:
     """Seconds a visit for sets of layers, of as many as there will be; which layers they hold does not matter."""
     prompt = next((one for one in usable if one.row.answer), None)
     if prompt is None:
@@ -171,7 +196,8 @@ def _seconds_visit(pair: Pair, usable: Sequence[StudyPrompt], settings: StudySet
         ]
         sets += [AskedSet(0, by, None, number, tuple(sorted(own))) for number, own in enumerate(chosen)]
     started = time.perf_counter()
-    for _ in Visit("sets", prompt, 0, "reference", None, tuple(sets)).results(pair, settings):
+    visit = Visit("sets", prompt, 0, "reference", None, tuple(sets))
+    for _ in visit.results(pair, settings, partial(_tell, progress, "visit")):
         pass
     return (time.perf_counter() - started) / 2
 
@@ -182,9 +208,15 @@ def _as(prompt: StudyPrompt, swept: bool, controlled: bool) -> StudyPrompt:
     )
 
 
-def _timed(pair: Pair, batch: Sequence[StudyPrompt], settings: StudySettings) -> float:
+def _tell(progress: Progress | None, phase: str, words: str, share: float) -> None:
+    if progress:
+        start, length = _PHASES[phase]
+        progress(words, start + length * share)
+
+
+def _timed(pair: Pair, batch: Sequence[StudyPrompt], settings: StudySettings, progress: Progress) -> float:
     started = time.perf_counter()
-    for _ in measure_batch(pair, batch, {prompt.place for prompt in batch}, settings):
+    for _ in measure_batch(pair, batch, {prompt.place for prompt in batch}, settings, progress):
         pass
     return time.perf_counter() - started
 

@@ -47,7 +47,12 @@ Tell = Callable[[StudyProgress], None]
 
 
 def run_study(
-    engine: Engine, settings: StudySettings, folder: Path, progress: Tell | None = None, stop: Stop | None = None
+    engine: Engine,
+    settings: StudySettings,
+    folder: Path,
+    progress: Tell | None = None,
+    stop: Stop | None = None,
+    tables_wanted: Stop | None = None,
 ) -> StudyOutcome:
     """Begins a study and runs it to its end, or until it is stopped.
 
@@ -57,6 +62,7 @@ def run_study(
         folder: receives `study.json`, the journal, and `tables/NAME.parquet`; must hold no study.
         progress: told after every prompt and every visit.
         stop: asked between them.
+        tables_wanted: asked between them; where it says so, tables of what has been measured are written at once.
 
     Raises:
         DataError: a corpus or one of its prompts cannot be used, and is not to be skipped.
@@ -71,16 +77,22 @@ def run_study(
     left_out = _checked(engine, prompts, settings)
     record = _record(settings, corpora, engine, facts, left_out, prompts)
     with create_store(folder, corpora, record) as store:
-        return _go_on(store, engine, settings, prompts, progress, stop)
+        return _go_on(store, engine, settings, prompts, progress, stop, tables_wanted)
 
 
-def resume_study(engine: Engine, folder: Path, progress: Tell | None = None, stop: Stop | None = None) -> StudyOutcome:
+def resume_study(
+    engine: Engine,
+    folder: Path,
+    progress: Tell | None = None,
+    stop: Stop | None = None,
+    tables_wanted: Stop | None = None,
+) -> StudyOutcome:
     """Goes on with a study; what has been measured is not measured again.
 
     Args:
         engine: who measures; of the same pair on the same kind of device.
         folder: of the study.
-        progress, stop: as for `run_study`.
+        progress, stop, tables_wanted: as for `run_study`.
 
     Raises:
         StudyError: there is no study, another process is at work on it, or its pair was another one.
@@ -95,7 +107,7 @@ def resume_study(engine: Engine, folder: Path, progress: Tell | None = None, sto
                 )
         settings = settings_from(store.record)
         prompts = study_prompts(store.corpora(), settings)
-        return _go_on(store, engine, settings, prompts, progress, stop)
+        return _go_on(store, engine, settings, prompts, progress, stop, tables_wanted)
 
 
 def settings_from(record: dict[str, Any]) -> StudySettings:
@@ -174,6 +186,7 @@ def _go_on(
     prompts: Sequence[StudyPrompt],
     progress: Tell | None,
     stop: Stop | None,
+    tables_wanted: Stop | None,
 ) -> StudyOutcome:
     log = StudyLog(store, engine, len(prompts), visits_expected(prompts, settings))
     state: Literal["finished", "stopped"] = "stopped"
@@ -187,6 +200,8 @@ def _go_on(
                 told = log.note("running")
                 if progress:
                     progress(told)
+            if tables_wanted and tables_wanted():
+                log.note("running", tables=store.finish())
         state = "finished" if log.complete else "stopped"
         tables = store.finish()
         return StudyOutcome(state, log.note(state, tables=tables), tables, tuple(store.record["left_out"]))

@@ -253,6 +253,19 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process is at work on the study; looks for an instant only."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        _locked(folder).release()
+    except StudyError:
+        return True
+    except OSError:
+        return False  # a folder that can only be read is nobody's work
+    return False
+
+
 def _locked(folder: Path) -> FileLock:
     lock = FileLock(folder / LOCK, thread_local=False)
     try:

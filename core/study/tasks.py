@@ -5,11 +5,20 @@ Both carry everything they need, so a process anywhere can do them. Knows a pair
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from core.intervene.set_function import SetFunction
 from core.intervene.sets import Unit, set_name
 from core.pair.pair import Pair
-from core.study.measure_prompt import Measured, complete_rows, measure_batch, prompt_of, reference_ids, swept_text
+from core.study.measure_prompt import (
+    Measured,
+    Progress,
+    complete_rows,
+    measure_batch,
+    prompt_of,
+    reference_ids,
+    swept_text,
+)
 from core.study.prompts import StudyPrompt
 from core.study.schema import Row
 from core.study.settings import StudySettings
@@ -27,9 +36,9 @@ class Task:
         """What is measured."""
         return tuple(prompt.document for prompt in self.batch if prompt.place in self.wanted)
 
-    def results(self, pair: Pair, settings: StudySettings) -> Iterator[Measured]:
+    def results(self, pair: Pair, settings: StudySettings, progress: Progress | None = None) -> Iterator[Measured]:
         """Measures prompt by prompt."""
-        return measure_batch(pair, self.batch, self.wanted, settings)
+        return measure_batch(pair, self.batch, self.wanted, settings, progress)
 
 
 @dataclass(frozen=True)
@@ -91,13 +100,15 @@ class Visit:
         """What is measured."""
         return (self.prompt.document,)
 
-    def results(self, pair: Pair, settings: StudySettings) -> Iterator[Visited]:
+    def results(self, pair: Pair, settings: StudySettings, progress: Progress | None = None) -> Iterator[Visited]:
         """Grafts every set; one result."""
         asked = prompt_of(pair, self.prompt, settings)
         text = reference_ids(pair, asked, self.prompt.row.answer or "") if self.text is None else self.text
         ids, predicted = swept_text(pair, asked, text, settings)
         function = SetFunction(pair, ids, predicted)
         n = len(predicted)
+        tell = partial(progress, "sets of layers") if progress else None
+        found = function.k([one.units for one in self.sets], tell)
         rows: list[Row] = [
             {
                 "whose": self.whose,
@@ -113,6 +124,6 @@ class Visit:
                 "kl_base_sum": function.k_base * n,
                 "recovery": 1 - k / function.k_base if function.defined else None,
             }
-            for one, k in zip(self.sets, function.k([one.units for one in self.sets]), strict=True)
+            for one, k in zip(self.sets, found, strict=True)
         ]
         yield Visited(self.prompt.place, self.table, tuple(complete_rows(self.prompt, self.table, rows)))

@@ -37,10 +37,9 @@ def study_line(record: dict[str, Any]) -> str:
     plain = StudySettings(settings.corpora)
     for field in fields(StudySettings):
         value = getattr(settings, field.name)
-        if field.name == "measurements" and value != plain.measurements:
-            words += ["--measure", ",".join(value)]
-        elif field.name not in ("corpora", "measurements") and value != getattr(plain, field.name):
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+        if field.name != "corpora" and value != getattr(plain, field.name):
+            option = "measure" if field.name == "measurements" else field.name.replace("_", "-")
+            words += [f"--{option}", ",".join(value) if isinstance(value, tuple) else str(value)]
     halves = (
         ["--base", pair.base, "--tuned", pair.tuned] if pair.base and pair.tuned else ["--pair", pair.pair or "demo"]
     )

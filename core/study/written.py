@@ -3,7 +3,7 @@
 Every question has a seat with two lanes, base and tuned. Knows decoding; scores nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.generate.batch import Batch, Finished, Seat
@@ -29,13 +29,16 @@ class Written:
     finished: Finished
 
 
-def written_answers(pair: Pair, prompts: Sequence[Prompt], max_new_tokens: int) -> tuple[dict[str, Written], ...]:
+def written_answers(
+    pair: Pair, prompts: Sequence[Prompt], max_new_tokens: int, progress: Callable[[float], None] | None = None
+) -> tuple[dict[str, Written], ...]:
     """Greedy answers of base and tuned to every prompt, in their order.
 
     Args:
         pair: the models.
         prompts: the questions; all of them decode in one batch.
         max_new_tokens: at most so many tokens an answer.
+        progress: told the share of the steps done, 0..1, at most; may raise to stop.
 
     Raises:
         TooLongError: a prompt leaves no room for a single token.
@@ -46,8 +49,14 @@ def written_answers(pair: Pair, prompts: Sequence[Prompt], max_new_tokens: int) 
     batch = Batch(pair)
     for seat in seats:
         start_alone(batch, seat)
+        if progress:
+            progress(0.0)
+    steps = 0
     while batch.n_rows:
         batch.step()
+        steps += 1
+        if progress:
+            progress(steps / max_new_tokens)
     return tuple(
         {
             name: Written(tuple(ids), how or "stopped")

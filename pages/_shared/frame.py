@@ -14,14 +14,15 @@ from pages._shared.resources import browser_session, chosen, fetching, start_fet
 
 MENU = {
     "Ask": "app.py", "Divergence": "pages/divergence.py", "Layers": "pages/layers.py", "Weights": "pages/weights.py",
-    "About": "pages/about.py",
+    "Study": "pages/study.py", "About": "pages/about.py",
 }  # fmt: skip
-# What a person has typed or set on the Ask page, and what it is at first; survives other pages and the simple view.
+# What a person has typed or set, and what it is at first; survives other pages and the simple view.
 KEPT: dict[str, object] = {
     "simple": False, "question": "", "part": "both", "strength": 1.0, "direction": "tuned-into-base", "system": "",
     "raw": False, "max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 0, "layers": None, "preset": None,
     "reference": "", "hybrid_at": 0, "hybrid_name": "", "sets_text": "", "save_as": "",
     "kind": "graft", "site": "mlp_out", "alpha": 0.5, "coupled": False,
+    "study_name": "my-study",
 }  # fmt: skip
 DISCLAIMER = "Research tool, not medical advice. Do not enter personal data."
 
@@ -104,7 +105,8 @@ def open_worker(meanwhile: Callable[[], None] | None = None) -> Worker:
 
 def show_error(error: GraftError) -> None:
     """An error as it stands: what happened, and what to do."""
-    st.error(f"{escaped(error.message)} {escaped(error.remedy)}", icon=":material/error:")
+    said = f"{escaped(error.message)} {escaped(error.remedy)}".replace("\n", "  \n")
+    st.error(said, icon=":material/error:")
 
 
 def escaped(text: str) -> str:

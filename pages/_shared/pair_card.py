@@ -11,7 +11,7 @@ from core.measure.noise import noise_of
 from core.pair.fetch import is_ready
 from core.pair.registry import known_pairs
 from core.present.texts import two_digits
-from pages._shared.resources import unload
+from pages._shared.resources import study_desk, unload
 
 
 def draw_pair_card(worker: Worker) -> None:
@@ -56,6 +56,8 @@ def _choose() -> None:
 
 
 def _draw_chooser() -> None:
+    if (study := study_desk().at_work()) is not None:
+        st.caption(f"The study {study.folder.name} is running: unloading this pair stops it; it can be resumed.")
     names = list(known_pairs())
     st.selectbox(
         "Show another pair (unloads this one)",

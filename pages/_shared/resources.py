@@ -8,7 +8,11 @@ import os
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import streamlit as st
 
@@ -21,8 +25,12 @@ from core.pair.fetch import fetch
 from core.pair.home import ASSETS
 from core.pair.open import load_pair
 from core.pair.registry import PairSpec, known_pairs, pair_spec, spec_of
+from core.present.document_file import DocumentFile
 from core.present.runs import RunReport, run_from_json
+from core.present.study_told import ToldStudy, told_study, told_together
+from core.study.background import StudyDesk
 
+Told = TypeVar("Told")
 RECORDED = ASSETS / "recorded" / "example.json.gz"
 
 
@@ -80,6 +88,58 @@ def browser_session() -> Session:
 def recorded_example() -> RunReport | None:
     """The finished run shown before anything is asked; None where none was recorded."""
     return run_from_json(gzip.decompress(RECORDED.read_bytes())) if RECORDED.is_file() else None
+
+
+def _close_desk(desk: StudyDesk) -> None:
+    if (study := desk.at_work()) is not None:
+        study.close()
+
+
+@st.cache_resource(show_spinner=False, on_release=_close_desk)
+def study_desk() -> StudyDesk:
+    """Where studies of this server are begun; whoever closes a tab ends none of them."""
+    return StudyDesk()
+
+
+@dataclass
+class Telling(Generic[Told]):
+    """What a study says, on its way, for whoever polls it."""
+
+    stage: str = "waiting"
+    told: Told | None = None
+    error: GraftError | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, name: str, work: Callable[[Callable[[str], None]], Told]) -> "Telling[Told]":
+        """Computes it in a thread."""
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+        return self
+
+    def _run(self, work: Callable[[Callable[[str], None]], Told]) -> None:
+        try:
+            self.told = work(self._at)
+        except GraftError as error:
+            self.error = error
+        except Exception as error:
+            self.error = GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log.")
+            raise
+        finally:
+            self.done.set()
+
+    def _at(self, stage: str) -> None:
+        self.stage = stage
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def findings_of_study(folder: Path, stamp: str) -> Telling[ToldStudy]:
+    """The findings of a study's tables as they were at `stamp`; computed once, for all sessions."""
+    return Telling[ToldStudy]().begin(f"findings {folder.name}", partial(told_study, folder))
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def comparison_of(stamps: tuple[str, str], _a: ToldStudy, _b: ToldStudy) -> Telling[DocumentFile]:
+    """Two studies side by side, each by its folder and stamp."""
+    return Telling[DocumentFile]().begin("comparison", partial(told_together, _a, _b))
 
 
 @dataclass

@@ -90,6 +90,7 @@ def test_a_figure_is_drawn_from_its_rows(figures: dict[str, Figure]) -> None:
     assert [row["layer"] for row in figures["layers-single"].rows] == list(range(12))
     depth = figures["depth"].rows
     assert sum(row["who"] == "random adapter" for row in depth) == 39
+    assert {row["label"].split()[0] for row in figures["sets"].rows} == {"3", "4"}
     assert "0 of 39" in figures["depth"].title
     assert {row["form"] for row in figures["top-words"].rows} == {"asthma", "fever", "heart"}
 

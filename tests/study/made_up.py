@@ -43,6 +43,8 @@ def record_of(**changes: Any) -> dict[str, Any]:
         "facts": facts,
         "prompts": 80,
         "done": 80,
+        "sets_done": 16,
+        "sets_of": 16,
         "left_out": ["m99: too long"],
         "runs": [{"engine": "local", "prompts": 80, "seconds": 1.0, "versions": versions}],
         **changes,

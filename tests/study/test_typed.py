@@ -41,6 +41,7 @@ def test_the_line_gives_the_same_settings_and_pair() -> None:
     settings = StudySettings(
         (parse_corpus("shipped:medical,rows=14"), parse_corpus("my rows.csv,kind=general")),
         seed=3, measurements=("reference", "layers"), system="Be brief.", max_new_tokens=32, random_adapters=0,
+        control_kinds=("single", "prefix"),
     )  # fmt: skip
     pair = {"pair": None, "base": "a/base", "tuned": "some folder", "device": "cuda", "dtype": "float16"}
     arguments = parsed(study_line(record_of(settings=to_plain(settings), pair=pair)))
