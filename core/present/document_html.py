@@ -24,7 +24,7 @@ _THEMED = {
 _STYLE = """
 :root { color-scheme: light dark; LIGHT }
 @media (prefers-color-scheme: dark) { :root { DARK } }
-@media print { :root { color-scheme: light; LIGHT } 
+@media print { :root { color-scheme: light; LIGHT }
   details::details-content { content-visibility: visible; block-size: auto } nav { display: none } }
 * { box-sizing: border-box }
 body { background: var(--page); color: var(--ink); font: 16px/1.55 FONT; max-width: 50rem; margin: 0 auto;
