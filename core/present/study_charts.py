@@ -130,7 +130,7 @@ def layer_chart(rows: Rows, x_title: str, none: float | None = 0.0) -> Any:
     ]
     if none is not None:
         layers.insert(0, base.mark_rule(**_NONE).encode(x=alt.datum(none)))
-    chart = alt.layer(*layers, data=alt.Data(values=list(rows))).properties(width=230, height=330)
+    chart = alt.layer(*layers, data=alt.Data(values=list(rows))).properties(width=230, height=300)
     return chart.facet(column=_panels(panels), spacing=18)
 
 
