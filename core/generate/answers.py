@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.generate.lane import Lane
 from core.generate.lanes import Decoding
-from core.generate.record import LaneAnswer, LaneRecord
+from core.generate.record import LaneAnswer, LaneRecord, rows_of
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
 from core.measure.answers import first_divergence
@@ -58,9 +58,10 @@ def ask(
             record.add(number, update, pair.prompts)
         if progress:
             progress(step)
-    for record in records:
-        for _ in record.measure_again(pair, prompt):
-            pass
+    if decoding.read is not None:
+        for record, read in zip(records, rows_of(lanes, decoding.read), strict=True):
+            for _ in record.measure_again(pair, prompt, read):
+                pass
     return collect(records, pair, prompt)
 
 

@@ -1,16 +1,32 @@
-"""Base and tuned reading along: rows that follow what lanes write, a few tokens at a time.
+"""Base and tuned reading along: rows that follow what all lanes of a batch write, a few tokens at a time.
 
-Knows a prompt's cache and tokens; knows no scores.
+All that has been written since the last time is read in one forward pass, whoever wrote it. Rows that have less to
+read than others read nothing in the first places of the pass, and nothing ever attends there. Knows tokens and caches;
+knows no scores.
 """
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from core.generate.cache import RowCache
+from core.generate.seat import Seat
 from core.pair.gates import Gates
 from core.pair.pair import Pair
+
+Model = Literal["base", "tuned"]
+
+
+@dataclass(eq=False)
+class _Row:
+    """One model reading one lane; `read` is how many tokens of the answer it has read."""
+
+    seat: Seat
+    lane: int
+    model: Model
+    read: int
 
 
 class Followers:
@@ -18,68 +34,94 @@ class Followers:
 
     Args:
         pair: the models.
-        is_base, is_tuned: of each lane.
     """
 
-    def __init__(self, pair: Pair, is_base: Sequence[bool], is_tuned: Sequence[bool]) -> None:
+    def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self._rows = [(lane, "base") for lane, here in enumerate(is_base) if not here]
-        self._rows += [(lane, "tuned") for lane, here in enumerate(is_tuned) if not here]
+        self._rows: list[_Row] = []
         self._cache: RowCache | None = None
-        self._first: dict[str, Tensor] = {}
-        self._n_begun = 0
+        self._seen = torch.ones(0, 0, dtype=torch.bool)
+        self._gates: Gates | None = None
 
-    @property
-    def n_rows(self) -> int:
-        """How many there are."""
-        return len(self._rows)
+    def n_rows(self, seat: Seat | None = None) -> int:
+        """How many there are, of one seat or of all."""
+        return sum(seat is None or row.seat is seat for row in self._rows)
 
-    def start(self, cache: RowCache, base: Tensor, tuned: Tensor, n_begun: int) -> None:
-        """Takes over what has been read: prompt, and the tokens every lane begins with.
+    def join(self, seat: Seat, cache: RowCache) -> None:
+        """Lets a seat in whose prompt and beginning have been read.
 
         Args:
+            seat: who joins.
             cache: its last two rows are base and tuned; copied.
-            base, tuned: (1 + n_begun, d_model), their states from the last token of the prompt on.
-            n_begun: how many tokens every lane begins with.
         """
-        n_rows = cache.layers[0].keys.shape[0]
-        source = {"base": n_rows - 2, "tuned": n_rows - 1}
-        self._cache = cache.copy([source[model] for _, model in self._rows])
-        self._first, self._n_begun = {"base": base, "tuned": tuned}, n_begun
+        lanes = list(enumerate(seat.lanes))
+        rows = [_Row(seat, number, "base", len(seat.begun)) for number, lane in lanes if not lane.is_base]
+        rows += [_Row(seat, number, "tuned", len(seat.begun)) for number, lane in lanes if not lane.is_tuned]
+        n_before = cache.layers[0].keys.shape[0]
+        own = cache.copy([n_before - 2 if row.model == "base" else n_before - 1 for row in rows])
+        length = own.length
+        if self._cache is None:
+            self._cache, self._seen = own, self._seen.new_ones(len(rows), length)
+        else:
+            before = self._cache.length
+            self._cache.join(own)
+            grown = self._cache.length
+            seen = self._seen.new_zeros(len(self._rows) + len(rows), grown)
+            seen[: len(self._rows), grown - before :] = self._seen
+            seen[len(self._rows) :, grown - length :] = True
+            self._seen = seen
+        self._rows += rows
+        self._gates = None
 
-    def follow(self, tokens: Mapping[int, Sequence[int]], start: int, stop: int) -> dict[tuple[int, str], Tensor]:
-        """States that predict tokens `start` to `stop` of each lane's answer, (n, d_model) by lane and model.
+    @torch.no_grad()
+    def read(self) -> dict[tuple[Seat, int, Model], Tensor]:
+        """Reads what has been written since the last time, but for each lane's last token.
 
-        Token t is predicted after token t − 1 has been read; the first ones come from the prompt.
+        Returns:
+            By seat, lane and model, the (n, d_model) states after each token read: each predicts the next one.
 
-        Args:
-            tokens: lane → all its tokens; every lane that still has followers.
-            start, stop: each call goes on where the last one stopped.
+        Raises:
+            DeviceMemoryError: the device ran out of memory; everything is as it was before.
         """
-        from_prompt, self._first = self._first, {}
-        fed = slice(max(start - 1, self._n_begun), stop - 1)
-        read = None
-        if fed.start < fed.stop and self._rows:
-            values = [0.0 if model == "base" else 1.0 for _, model in self._rows]
-            gates = Gates.stack([Gates.uniform(self._pair.n_layers, v) for v in values])
-            ids = self._pair.ids([tokens[lane][fed] for lane, _ in self._rows])
-            read = self._pair.hidden(ids, gates, cache=self._cache)
-        states: dict[tuple[int, str], Tensor] = {}
-        for row, (lane, model) in enumerate(self._rows):
-            found = [from_prompt[model]] if from_prompt else []
-            states[lane, model] = torch.cat(found + ([read[row]] if read is not None else []))
-        return states
+        new = [row.seat.tokens[row.lane][row.read : -1] for row in self._rows]
+        width = max(map(len, new), default=0)
+        if not width or self._cache is None:
+            return {}
+        ids = self._pair.ids([[0] * (width - len(tokens)) + tokens for tokens in new])
+        seen = torch.cat([self._seen, self._seen.new_ones(len(new), width)], dim=1)
+        before = self._cache.length
+        for row, tokens in zip(seen, new, strict=True):
+            row[before : before + width - len(tokens)] = False
+        mask = None if bool(seen.all()) else seen.long().to(self._pair.device)
+        try:
+            states = self._pair.hidden(ids, self._bound(), attention_mask=mask, cache=self._cache)
+        except Exception:
+            self._cache.shorten(before)
+            raise
+        self._seen = seen
+        found: dict[tuple[Seat, int, Model], Tensor] = {}
+        for row_states, follower, tokens in zip(states, self._rows, new, strict=True):
+            follower.read += len(tokens)
+            found[follower.seat, follower.lane, follower.model] = row_states[width - len(tokens) :]
+        return found
 
-    def drop(self, lanes: set[int]) -> None:
-        """Lets the followers of finished lanes go."""
-        kept = [row for row, (lane, _) in enumerate(self._rows) if lane not in lanes]
-        if len(kept) < len(self._rows):
-            self._rows = [self._rows[row] for row in kept]
-            if kept and self._cache is not None:
-                self._cache.keep(kept)
-            if not kept:
-                self._cache = None
+    def drop(self, seat: Seat, lanes: set[int]) -> None:
+        """Lets the followers of some lanes go, and the positions that no row needs any more."""
+        kept = [k for k, row in enumerate(self._rows) if row.seat is not seat or row.lane not in lanes]
+        if len(kept) == len(self._rows):
+            return
+        self._rows = [self._rows[k] for k in kept]
+        self._gates = None
+        if not kept or self._cache is None:
+            self._cache, self._seen = None, self._seen.new_ones(0, 0)
+            return
+        spare = int(self._seen[kept].any(dim=0).int().argmax())
+        self._cache.keep(kept, spare)
+        self._seen = self._seen[kept, spare:]
 
-    def release(self) -> None:
-        """Frees the cache."""
-        self._cache = None
+    def _bound(self) -> Gates:
+        """Gates of the rows, made anew only when rows have come or gone."""
+        if self._gates is None:
+            values = [Gates.uniform(self._pair.n_layers, float(row.model == "tuned")) for row in self._rows]
+            self._gates = Gates.stack(values).to(self._pair.device)
+        return self._gates

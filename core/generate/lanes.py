@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from core.generate.batch import Batch, Seat, Step
+from core.generate.batch import Batch
 from core.generate.lane import Lane
 from core.generate.sampling import Sampling
+from core.generate.seat import Seat, Step
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 

@@ -4,6 +4,8 @@ Knows ids, gates and a cache; chooses no tokens.
 """
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +14,29 @@ from core.generate.cache import RowCache
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.patches import RowPatch
+
+
+@dataclass(frozen=True, eq=False)
+class PromptRead:
+    """Keys and values of a prompt that has been read, for whoever reads on from it once more.
+
+    Attributes:
+        cache: of distinct rows; not to be extended.
+        which: of every row that was asked for, the row of `cache` it equals.
+    """
+
+    cache: RowCache
+    which: tuple[int, ...]
+
+    def rows(self, first: int, n_rows: int) -> "PromptRead":
+        """Of some adjacent rows, and of the two last: base and tuned."""
+        return PromptRead(self.cache, (*self.which[first : first + n_rows], *self.which[-2:]))
+
+    def copy(self, rows: Sequence[int], length: int) -> RowCache:
+        """A cache of its own with some rows' first positions."""
+        cache = self.cache.copy([self.which[row] for row in rows])
+        cache.shorten(length)
+        return cache
 
 
 class Prefill:
@@ -23,21 +48,28 @@ class Prefill:
         gates: one row each; equal rows are read once, unless activations are patched.
         keep_from: states are kept from this position on.
         patches: between these rows.
+        read: what these rows have read before `keep_from`; None reads from the beginning.
 
     Attributes:
         n_read: how many positions have been read.
     """
 
     def __init__(
-        self, pair: Pair, ids: Sequence[int], gates: Gates, keep_from: int, patches: Sequence[RowPatch] = ()
+        self,
+        pair: Pair,
+        ids: Sequence[int],
+        gates: Gates,
+        keep_from: int,
+        patches: Sequence[RowPatch] = (),
+        read: PromptRead | None = None,
     ) -> None:
         self._pair, self._ids, self._patches, self._keep_from = pair, tuple(ids), tuple(patches), keep_from
         every = list(range(gates.n_rows))
         self._distinct, self._which = (every, every) if patches else gates.distinct()
         self._gates = gates.take(self._distinct).to(pair.device)
-        self._cache = RowCache()
+        self._cache = RowCache() if read is None else read.copy(self._distinct, keep_from)
         self._kept: list[Tensor] = []
-        self.n_read = 0
+        self.n_read = self._cache.length
 
     @property
     def n_rows(self) -> int:
@@ -58,6 +90,10 @@ class Prefill:
         self.n_read = stop
         if stop > self._keep_from:
             self._kept.append(states[:, max(0, self._keep_from - start) :].clone())
+
+    def read(self) -> PromptRead:
+        """What has been read, to be asked for before `result` hands the cache on."""
+        return PromptRead(RowCache([copy(layer) for layer in self._cache.layers]), tuple(self._which))
 
     def result(self) -> tuple[RowCache, Tensor]:
         """The cache of all rows, and their states, (rows, pos from `keep_from`, d_model). To be taken once."""

@@ -4,18 +4,19 @@ Filled by whoever runs a decoding, read by whoever shows it. Knows updates and s
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from core.generate.batch import Finished
 from core.generate.lane import Kind, Lane, LanePatch
 from core.generate.lanes import POSITIONS_AT_ONCE
-from core.generate.prefill import Prefill
-from core.generate.scored import LaneScores, Update
+from core.generate.prefill import Prefill, PromptRead
+from core.generate.scored import Update
+from core.generate.scoring import LaneScores
+from core.generate.seat import Finished
 from core.measure.answers import repetition
 from core.measure.divergence import kl_divergence
 from core.measure.tokens import TokenScore, token_scores
@@ -144,20 +145,24 @@ class LaneRecord:
             for index, token in enumerate([*scored, *bare])
         )
 
-    def measure_again(self, pair: Pair, prompt: Prompt, at_once: int = POSITIONS_AT_ONCE) -> Iterator[None]:
-        """Reads the finished text in passes of its own, for the noise of this lane's figures; pauses after each.
+    def measure_again(
+        self, pair: Pair, prompt: Prompt, read: PromptRead, at_once: Callable[[int], int] = lambda _: POSITIONS_AT_ONCE
+    ) -> Iterator[None]:
+        """Reads the finished text in passes of its own, for the noise of this lane's figures; pauses before each.
 
         Args:
             pair: the models.
             prompt: the question.
-            at_once: positions a pass.
+            read: the question as this lane's rows, base and tuned have read it. All but its last token is not read
+                again: what is read by another route is the answer.
+            at_once: asked before each pass how many positions it may have, for a number of rows.
         """
         rows = Gates.stack([self.lane.gates, pair.base_gates(), pair.tuned_gates()])
         ids = (*prompt.ids, *self.ids)[:-1]
-        reading = Prefill(pair, ids, rows, len(prompt.ids) - 1, self.lane.patches(0))
+        reading = Prefill(pair, ids, rows, len(prompt.ids) - 1, self.lane.patches(0), read)
         while not reading.done:
-            reading.advance(at_once)
             yield
+            reading.advance(at_once(reading.n_rows))
         self.again = self._means_again(pair, prompt, reading.result()[1])
 
     @torch.no_grad()
@@ -204,6 +209,12 @@ class LaneRecord:
             mean_tv=_mean_of([found.drawn_tv for found in scores if found.drawn_tv is not None], parts.parts),
             parting_rate=_mean_of([found.parted for found in scores if found.parted is not None], parts.parts),
         )
+
+
+def rows_of(lanes: Sequence[Lane], read: PromptRead) -> list[PromptRead]:
+    """Of each lane, what its own rows, base and tuned have read."""
+    firsts = [sum(lane.n_rows for lane in lanes[:number]) for number in range(len(lanes))]
+    return [read.rows(first, lane.n_rows) for first, lane in zip(firsts, lanes, strict=True)]
 
 
 def _mean_of(pieces: Sequence[Tensor], parts: tuple[Part, ...]) -> float | None:

@@ -39,5 +39,7 @@ class Room:
 
     def holds(self, jobs: Sequence[Job]) -> bool:
         """Whether all of these fit together, each as long as it may get."""
-        wanted = sum(job.n_rows * min(job.n_positions, self._longest) for job in jobs)
+        wanted = sum(
+            job.n_rows * min(job.n_positions, self._longest) + job.n_prompt_rows * len(job.prompt.ids) for job in jobs
+        )
         return bool(wanted * self._row_bytes * _SPARE <= self.n_bytes)

@@ -18,6 +18,8 @@ from core.errors import ArgumentError, GraftError
 from core.generate.batch import Batch
 from core.generate.requests import Progress, Request, Result, Status, Task
 from core.generate.room import Room
+from core.generate.scoring import Scoring
+from core.generate.seat import Seat, Step
 from core.generate.writing import Job, Pause, Writing
 from core.pair.pair import Pair
 
@@ -28,6 +30,11 @@ MAX_LANES = 48
 WORK_BESIDE_OTHERS = 96
 """How many (row, position) computations an answer may make between two steps of the others."""
 WORK_ALONE = 4096
+WORK_WHILE_NOBODY_WRITES = 512
+PIECES_A_TURN = 4
+"""How many prompts are read on with between two steps, where so many wait."""
+SPARE_EVERY = 4
+"""While others write, what can wait gets every so manieth turn."""
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
@@ -54,7 +61,8 @@ class Worker:
         self._waiting: deque[Request] = deque()
         self._answers: deque[_Answer] = deque()
         self._tasks: list[Task[object]] = []  # the last one runs, those before it have given way
-        self._batch = Batch(pair)
+        self._batch, self._scoring = Batch(pair), Scoring(pair)
+        self._turns = 0
         self._room = Room(pair)
         self._turn_ended = self._turn_took = 0.0
         self._changed = threading.Condition()
@@ -192,28 +200,40 @@ class Worker:
         self._admit()
         if self._batch.n_rows:
             self._step()
-        worker = next((answer for answer in self._answers if answer.waits == "work"), None)
-        if worker is not None:
-            self._answers.remove(worker)
-            self._answers.append(worker)  # the others come first next time
-            alone = len(self._answers) == 1 and not self._tasks
-            worker.request.at_once = WORK_ALONE if alone else WORK_BESIDE_OTHERS
-            self._go_on(worker)
+        self._turns += 1
+        for answer in self._next_to_work():
+            self._answers.remove(answer)
+            self._answers.append(answer)  # the others come first next time
+            answer.request.at_once = self._at_once()
+            self._go_on(answer)
         self._turn_ended = time.monotonic()
         self._turn_took = self._turn_ended - started
 
+    def _next_to_work(self) -> list[_Answer]:
+        """Who may compute something of its own now: prompts before noise, which can wait while others write."""
+        reading = [answer for answer in self._answers if answer.waits == "work"]
+        if reading or (self._batch.n_rows and self._turns % SPARE_EVERY):
+            return reading[:PIECES_A_TURN]
+        return [answer for answer in self._answers if answer.waits == "spare"][:1]
+
+    def _at_once(self) -> int:
+        if not self._tasks and len(self._answers) == 1:
+            return WORK_ALONE
+        return WORK_BESIDE_OTHERS if self._batch.n_rows or self._tasks else WORK_WHILE_NOBODY_WRITES
+
     def _step(self) -> None:
+        steps: dict[Seat, Step] = {}
         try:
             steps = self._batch.step()
+            self._scoring.advance()
         except GraftError as error:  # the device is full: the last to come gives way
             newest = max((a for a in self._answers if a.request.seat in self._batch.seats), key=_started)
             self._end(newest, "failed", _bare(error))
-            return
         except Exception as error:
             for answer in [a for a in self._answers if a.request.seat in self._batch.seats]:
                 self._end(answer, "failed", self._bug(error))
             return
-        for answer in tuple(self._answers):
+        for answer in tuple(self._answers if steps else ()):
             if answer.waits == "step" and answer.request.seat is not None:
                 answer.request.step = steps.get(answer.request.seat)
                 self._go_on(answer)
@@ -246,7 +266,7 @@ class Worker:
                     return
                 self._waiting.remove(chosen)
                 chosen.start()
-                self._answers.append(_Answer(chosen, chosen.pieces(self.pair, self._batch)))
+                self._answers.append(_Answer(chosen, chosen.pieces(self.pair, self._batch, self._scoring)))
 
     def _fits(self, request: Writing) -> bool:
         jobs = [answer.request.job for answer in self._answers]

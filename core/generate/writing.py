@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.errors import GraftError
-from core.generate.batch import Batch, Seat, Step
+from core.generate.batch import Batch
 from core.generate.lane import Lane
-from core.generate.record import LaneRecord
+from core.generate.record import LaneRecord, rows_of
 from core.generate.requests import Request, Status
 from core.generate.sampling import Sampling
-from core.generate.scored import LaneScores, Scoring, Update, enter
+from core.generate.scored import Update
+from core.generate.scoring import LaneScores, Scoring, reading_along
+from core.generate.seat import Seat, Step
 from core.pair.pair import Pair
 from core.pair.prompts import Prompt
 
-Pause = Literal["step", "work"]
-"""What a paused answer waits for: the batch's next step, or its turn to compute something of its own."""
+Pause = Literal["step", "work", "spare"]
+"""What a paused answer waits for: the batch's next step, its turn to read its prompt, or spare time for its noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,11 @@ class Job:
         return sum(lane.n_rows for lane in self.lanes) + followers
 
     @property
+    def n_prompt_rows(self) -> int:
+        """How many rows of the prompt alone are kept besides, to read the answer once more from there."""
+        return sum(lane.n_rows for lane in self.lanes) + 2
+
+    @property
     def n_positions(self) -> int:
         """How long each of them gets at most."""
         return len(self.prompt.ids) + max(self.max_new_tokens, len(self.begun) + 1)
@@ -62,13 +69,15 @@ class Writing(Request):
         first_token_at: `time.monotonic()` seconds; 0 before.
         seat: its place in the batch; None before.
         step: what the batch's last step wrote for it; set by whoever steps.
+        at_once: how many (row, position) computations it may make when its turn comes; set by whoever gives turns.
+        answered_at: `time.monotonic()` seconds when all was written and scored; 0 before. What follows is its noise.
     """
 
     def __init__(self, job: Job, owner: str) -> None:
         super().__init__(owner)
         self.job = job
         self.records = [LaneRecord(lane, job.begun) for lane in job.lanes]
-        self.first_token_at = 0.0
+        self.first_token_at = self.answered_at = 0.0
         self.seat: Seat | None = None
         self.step: Step | None = None
         self.at_once = 1
@@ -84,16 +93,15 @@ class Writing(Request):
             record.stop()
         super().end(status, error)
 
-    def pieces(self, pair: Pair, batch: Batch) -> Generator[Pause, None, Status]:
+    def pieces(self, pair: Pair, batch: Batch, scoring: Scoring) -> Generator[Pause, None, Status]:
         """Writes the answers, pausing between pieces; returns the status it ended with.
 
-        Before it goes on after `"step"`, `step` holds what was written for it; after `"work"`, `at_once` holds how
-        many (row, position) computations it may make.
+        Before it goes on after `"step"`, `step` holds what was written for it and `scoring` has advanced; after
+        `"work"` or `"spare"`, `at_once` holds how many (row, position) computations it may make.
         """
         job = self.job
-        scoring = Scoring(pair, job.lanes, job.sampling)
         seat = self.seat = Seat(
-            pair, job.prompt.ids, job.lanes, job.sampling, job.max_new_tokens, job.begun, scoring.extra_gates
+            pair, job.prompt.ids, job.lanes, job.sampling, job.max_new_tokens, job.begun, reading_along(pair)
         )
         try:
             prefill = seat.prefill()
@@ -102,30 +110,32 @@ class Writing(Request):
                 if self.closing:
                     return "stopped"
                 prefill.advance(self.at_once // prefill.n_rows)
-            self._take(scoring.update(seat, enter(batch, seat, scoring, *prefill.result())), pair)
+            read = prefill.read()
+            self._take(scoring.enter(batch, seat, *prefill.result()), scoring, pair)
             while seat.writing and not self.closing:
                 yield "step"
                 if self.step is not None:
-                    self._take(scoring.update(seat, self.step), pair)
+                    self._take(self.step, scoring, pair)
             stopped = bool(seat.writing)
             batch.leave(seat)  # the lanes' rows are free before the last tokens are scored
             for record in self.records:
                 record.stop()
             self._add_scores(scoring.finish(seat), pair)
+            self.answered_at = time.monotonic()
             if stopped:
                 return "stopped"
-            for record in self.records:
-                yield "work"
-                for _ in record.measure_again(pair, job.prompt, max(1, self.at_once // (record.lane.n_rows + 2))):
+            for record, own in zip(self.records, rows_of(job.lanes, read), strict=True):
+                for _ in record.measure_again(pair, job.prompt, own, lambda rows: self.at_once // rows):
+                    yield "spare"
                     if self.closing:
                         return "done"  # the answer is whole; only its noise is not known
-                    yield "work"
             return "done"
         finally:
             batch.leave(seat)
-            scoring.release()
+            scoring.leave(seat)
 
-    def _take(self, update: Update, pair: Pair) -> None:
+    def _take(self, step: Step, scoring: Scoring, pair: Pair) -> None:
+        update = Update(step.tokens, step.finished, scoring.take(self.seat) if self.seat else ())
         for number, record in enumerate(self.records):
             record.add(number, update, pair.prompts)
         self.first_token_at = self.first_token_at or time.monotonic()

@@ -10,20 +10,13 @@ import torch
 from torch import Tensor
 
 from core.errors import ShapeError
-from core.measure.divergence import (
-    entropy_from_log,
-    js_distance,
-    js_from_log,
-    kl_from_log,
-    log_softmax,
-    rank_of,
-    tv_from_log,
-)
+from core.measure.distributions import ENTRIES_AT_ONCE, Distributions, Room, compare, kl
+from core.measure.divergence import js_distance
 from core.pair.unembed import Unembedding
 
 TOP = 10
-# Float64 log-probabilities, probabilities and temporaries of both models, per vocabulary entry.
-_BYTES_PER_ENTRY = 160
+# Logits of both models, per vocabulary entry; what they are compared in is small.
+_BYTES_PER_ENTRY = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,46 +59,70 @@ def score_positions(
         )
     step = unembed.positions_at_once(_BYTES_PER_ENTRY)
     chunks = [
-        score_log_probs(
-            log_softmax(unembed(hidden_base[a : a + step])),
-            log_softmax(unembed(hidden_tuned[a : a + step])),
-            ids[a : a + step],
-            end_ids,
-        )
+        score_logits(
+            unembed(hidden_base[a : a + step]), unembed(hidden_tuned[a : a + step]), ids[a : a + step], end_ids
+        )[0]
         for a in range(0, len(ids), step)
     ]
     return concatenate(chunks)
 
 
-def score_log_probs(log_b: Tensor, log_t: Tensor, ids: Tensor, end_ids: tuple[int, ...]) -> PositionScores:
-    """The same from log-probabilities of base and tuned, (n, d_vocab) float64; few positions at a time."""
-    own = ids.unsqueeze(-1)
-    logp_b, logp_t = log_b.gather(-1, own).squeeze(-1), log_t.gather(-1, own).squeeze(-1)
-    js = js_from_log(log_t, log_b)
-    p_b, p_t = log_b.exp(), log_t.exp()
+def score_logits(
+    base: Tensor, tuned: Tensor, ids: Tensor, end_ids: tuple[int, ...], other: Tensor | None = None
+) -> tuple[PositionScores, tuple[Tensor, Tensor] | None]:
+    """The same from logits.
+
+    Args:
+        base, tuned: (n, d_vocab) float32.
+        ids: (n,) the tokens that were written.
+        end_ids: the ids that end a turn.
+        other: logits of a third distribution, such as a hybrid's.
+
+    Returns:
+        The scores, and KL(other‖base) and KL(other‖tuned) of the third, (n) float64 each on the CPU; None without it.
+    """
+    room = Room()
+    step = max(1, ENTRIES_AT_ONCE // base.shape[-1])
+    chunks, distances = [], []
+    for a in range(0, len(ids), step):
+        at = slice(a, a + step)
+        b, t = Distributions.of(base[at], room, "base"), Distributions.of(tuned[at], room, "tuned")
+        chunks.append(_score(b, t, ids[at], end_ids, room))
+        if other is not None:
+            o = Distributions.of(other[at], room, "other")
+            distances.append(torch.stack([kl(o, b, room), kl(o, t, room)]).cpu())
+    if other is None:
+        return concatenate(chunks), None
+    to_base, to_tuned = torch.cat(distances, dim=1)
+    return concatenate(chunks), (to_base, to_tuned)
+
+
+def _score(b: Distributions, t: Distributions, ids: Tensor, end_ids: tuple[int, ...], room: Room) -> PositionScores:
+    found = compare(t, b, room)
+    n_top = min(TOP, b.logits.shape[-1])
+    top = {"base": b.best(n_top), "tuned": t.best(n_top)}
+    written, ends = ids.unsqueeze(-1), ids.new_tensor(list(end_ids)).expand(len(ids), -1)
+    logp_b, logp_t = b.log_prob(written).squeeze(-1), t.log_prob(written).squeeze(-1)
     values = {
-        "kl_tuned_base": kl_from_log(log_t, log_b),
-        "kl_base_tuned": kl_from_log(log_b, log_t),
-        "js": js,
-        "js_distance": js_distance(js),
-        "tv": tv_from_log(log_t, log_b),
-        "entropy_base": entropy_from_log(log_b),
-        "entropy_tuned": entropy_from_log(log_t),
+        "kl_tuned_base": found.kl_pq,
+        "kl_base_tuned": found.kl_qp,
+        "js": found.js,
+        "js_distance": js_distance(found.js),
+        "tv": found.tv,
+        "entropy_base": b.entropy(room),
+        "entropy_tuned": t.entropy(room),
         "logp_base": logp_b,
         "logp_tuned": logp_t,
         "delta_logp": logp_t - logp_b,
-        "rank_base": rank_of(log_b, ids).double(),
-        "rank_tuned": rank_of(log_t, ids).double(),
-        "end_base": p_b[:, list(end_ids)].sum(dim=-1),
-        "end_tuned": p_t[:, list(end_ids)].sum(dim=-1),
+        "rank_base": b.rank_of(ids, top["base"]).double(),
+        "rank_tuned": t.rank_of(ids, top["tuned"]).double(),
+        "end_base": b.log_prob(ends).exp().sum(dim=-1),
+        "end_tuned": t.log_prob(ends).exp().sum(dim=-1),
     }
-    n_top = min(TOP, log_b.shape[-1])
-    top = {"base": log_b.topk(n_top), "tuned": log_t.topk(n_top)}
-    top_ids, top_logp = ({name: found[part] for name, found in top.items()} for part in (1, 0))  # indices, values
     return PositionScores(
         {name: value.cpu() for name, value in values.items()},
-        {name: value.cpu() for name, value in top_ids.items()},
-        {name: value.cpu() for name, value in top_logp.items()},
+        {name: ids.cpu() for name, ids in top.items()},
+        {"base": b.log_prob(top["base"]).cpu(), "tuned": t.log_prob(top["tuned"]).cpu()},
     )
 
 

@@ -27,7 +27,8 @@ class Switch:
     """The rows of a batch in which one projection of one layer is not at base.
 
     Attributes:
-        rows: a slice where the rows are adjacent (all of them included), else their indices, int64.
+        rows: a slice where the rows are adjacent (all of them included) or few rows at base lie between them, else
+            their indices, int64.
         every: whether these are all rows of the batch.
         strength: gates of these rows, (rows, 1 or pos, 1).
     """
@@ -136,13 +137,15 @@ class Gates:
 
     def _switch(self, layer: int, projection: int, rows: Tensor) -> Switch:
         first, last = int(rows[0]), int(rows[-1])
-        adjacent = last - first + 1 == len(rows)
-        chosen: slice | Tensor = slice(first, last + 1) if adjacent else rows.to(self.values.device)
+        span = last - first + 1
+        # Adding nothing to a few rows is quicker than picking the others out.
+        together = len(rows) == span or (2 * len(rows) >= span and not self.values.requires_grad)
+        chosen: slice | Tensor = slice(first, last + 1) if together else rows.to(self.values.device)
         strength = self.values[chosen, layer, projection]
         return Switch(
             rows=chosen,
-            every=len(rows) == self.n_rows,
-            strength=strength.reshape(len(rows), -1, 1),
+            every=together and span == self.n_rows,
+            strength=strength.reshape(len(strength), -1, 1),
         )
 
     def to(self, device: torch.device | str) -> "Gates":

@@ -22,6 +22,8 @@ def load_base(folder: Path, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    from core.pair.attention import NAME as ATTENTION
+
     logging.disable_progress_bar()
     check_device(device)
     try:
@@ -29,6 +31,8 @@ def load_base(folder: Path, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
         )
+        if torch.device(device).type == "cpu":
+            model.set_attn_implementation(ATTENTION)
         return model.to(device).eval(), tokenizer
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(

@@ -6,10 +6,11 @@ Every question has a seat with two lanes, base and tuned. Knows decoding; scores
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.generate.batch import Batch, Finished, Seat
+from core.generate.batch import Batch
 from core.generate.lane import Lane
 from core.generate.lanes import start_alone
 from core.generate.sampling import Sampling
+from core.generate.seat import Finished, Seat
 from core.pair.pair import Pair
 from core.pair.prompts import Prompt
 

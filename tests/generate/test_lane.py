@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from core.errors import ArgumentError, TooLongError
-from core.generate.batch import Batch, Seat
+from core.generate.batch import Batch
 from core.generate.lane import Lane, amplified_lane, patched_lane
 from core.generate.lanes import Decoding, start_alone
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
+from core.generate.seat import Seat
 from core.measure.divergence import kl_divergence
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -83,11 +84,11 @@ def test_a_fork_goes_on_as_a_prompt_of_that_text_would(pair: Pair) -> None:
 
 
 def test_the_tokens_a_fork_begins_with_are_scored_too(pair: Pair) -> None:
-    begun = list(range(40, 120))
-    decoding = ScoredDecoding(pair, PROMPT, [grafted(pair, [1])], Sampling(), 90, begun)
+    begun = list(range(40, 240))
+    decoding = ScoredDecoding(pair, PROMPT, [grafted(pair, [1])], Sampling(), 210, begun)
     scores = [found for update in decoding for found in update.scores]
     tokens = decoding.seat.tokens[0]
-    assert [found.first for found in scores][:3] == [0, 32, 64]
+    assert [found.first for found in scores][:3] == [0, 96, 192]
     kl = torch.cat([found.positions.values["kl_tuned_base"] for found in scores])
     with torch.no_grad():
         rows = Gates.stack([pair.base_gates(), pair.tuned_gates()])
