@@ -24,7 +24,8 @@ _THEMED = {
 _STYLE = """
 :root { color-scheme: light dark; LIGHT }
 @media (prefers-color-scheme: dark) { :root { DARK } }
-@media print { :root { color-scheme: light; LIGHT } details { display: block } nav { display: none } }
+@media print { :root { color-scheme: light; LIGHT }
+  details::details-content { content-visibility: visible; block-size: auto } nav { display: none } }
 * { box-sizing: border-box }
 body { background: var(--page); color: var(--ink); font: 16px/1.55 FONT; max-width: 50rem; margin: 0 auto;
   padding: 2rem 1.2rem 4rem }
@@ -148,16 +149,17 @@ def _picture(block: Picture) -> str:
     figure = block.figure
     chart = drawn(themed(figure.draw(figure.rows)), "svg").decode()
     return f"""<figure id="figure-{block.name}"><figcaption><b>{_text(figure.title)}</b>{_text(figure.legend)}
-{_text(figure.noise_note)}</figcaption>{_on_any_page(chart, block.name)}<figcaption class="limit">{_text(figure.limit)}
+{_text(figure.noise_note)}</figcaption>{_on_any_page(chart, block)}<figcaption class="limit">{_text(figure.limit)}
 <span class="hash">Data SHA-256 {figure.data_hash}.</span></figcaption></figure>"""
 
 
-def _on_any_page(svg: str, name: str) -> str:
-    """A chart whose ink follows the page's theme, with ids that no other chart has."""
+def _on_any_page(svg: str, block: Picture) -> str:
+    """A chart whose ink follows the page's theme, with a name, and with ids that no other chart has."""
     for variable, colour in _THEMED.items():
         svg = re.sub(rf'(fill|stroke)="{colour.light}"', rf'\1="var(--{variable})"', svg, flags=re.IGNORECASE)
-    svg = re.sub(r'\bid="|url\(#', lambda found: f"{found[0]}{name}-", svg)
-    return re.sub(r'xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'\bid="|url\(#', lambda found: f"{found[0]}{block.name}-", svg)
+    svg = re.sub(r'xmlns(:xlink)?="[^"]*"', "", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{_text(block.figure.title)}" ', 1)
 
 
 def _text(words: str) -> str:

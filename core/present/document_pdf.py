@@ -19,7 +19,7 @@ from core.present.figures import drawn
 from core.present.study_cards import VERDICTS
 
 TEMPLATE = ASSETS / "report.typ"
-_FULL_WIDTH = 640  # points of a chart that fill a page's width
+_FULL_WIDTH = 690  # points of a chart that fill a page's width
 
 
 def as_pdf(document: Document) -> bytes:

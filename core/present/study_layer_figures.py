@@ -64,8 +64,8 @@ def layer_figures(results: Results, source: Source) -> dict[str, Figure]:
     curves: dict[str, tuple[Curve, ...]] = {}
     if "layers" in tables:
         curves = {shape: layer_curves(tables["layers"], prompts, shape, floors, seed) for shape in SHAPES}
-    if "shapley" in tables:
-        curves["shapley"] = shapley_curves(tables["shapley"], prompts, seed)
+    if {"layers", "shapley"} <= set(tables):
+        curves["shapley"] = shapley_curves(tables["shapley"], tables["layers"], prompts, seed)
     noise = f"Drawn where the models differ by more than 5 times the noise of {floors.kl:.1e} nats a token."
     for shape, found in curves.items():
         drawn |= _shapley(found, noise, source) if shape == "shapley" else _grafted(shape, found, noise, source)
@@ -103,7 +103,7 @@ def _shapley(found: Sequence[Curve], noise: str, source: Source) -> dict[str, Fi
     if sums:
         parts = ", ".join(f"{part} {two_digits(value)}" for part, value in sums.items())
         title = f"Shapley shares by layer: {parts} in sum, {found[0].corpus} text"
-    legend = f"Mean over prompts of each part's share of the change; all shares sum to 1. {BANDS}"
+    legend = f"Each part's share of the change, pooled over prompts; all shares sum to 1. {BANDS}"
     noise += " Shares are sampled: few orders a prompt widen the intervals."
     draw = partial(layer_bars, x_title="share of the change")
     return {"shapley": Figure(title, source, legend, noise, "study-shapley", curve_rows(found), draw, _LIMIT)}

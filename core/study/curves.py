@@ -88,23 +88,36 @@ def _centre(curve: Floats, drawn: Floats, n: int) -> Estimate | None:
 
 
 def shapley_curves(
-    shapley: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0, n_resamples: int = RESAMPLES
+    shapley: pd.DataFrame, layers: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0, n_resamples: int = RESAMPLES
 ) -> tuple[Curve, ...]:
-    """Mean Shapley shares of every layer's attention and MLP, one curve a corpus and part."""
+    """Shapley shares of every layer's attention and MLP, one curve a corpus and part.
+
+    Shares are pooled as recoveries are: Σ share × ΣKL(tuned‖base) / Σ ΣKL(tuned‖base), so a prompt counts by its
+    divergence, and all shares sum to the recovery of all layers.
+
+    Args:
+        shapley, layers, prompts: the tables.
+        seed, n_resamples: of the bootstrap over documents.
+    """
+    base = layers[layers["adapter"] == 0].groupby("document")["kl_base_sum"].first()
     found = []
     for corpus in KINDS:
         own = of_corpus(shapley, prompts, corpus)
         wide = own.pivot(index="document", columns=["part", "layer"], values="share").sort_index(axis=1).dropna()
+        wide = wide[wide.index.isin(base[base > 0].index)]
         if not len(wide):
             continue
-        drawn = resampled_sums(wide.to_numpy(dtype=np.float64), seed, n_resamples) / len(wide)
-        mean, n = wide.mean().to_numpy(dtype=np.float64), len(wide)
-        n_layers = wide.columns.get_level_values("layer").nunique()
-        by_part, drawn = mean.reshape(-1, n_layers), drawn.reshape(len(drawn), -1, n_layers)
-        centre = _centre(by_part.sum(axis=0), drawn.sum(axis=1), n)
-        for k, part in enumerate(wide.columns.get_level_values("part").unique()):
-            layers = tuple(estimate(v, drawn[:, k, layer], n) for layer, v in enumerate(by_part[k]))
-            found.append(Curve(corpus, PART_WORDS.get(part, part), layers, centre, n))
+        weights = base.loc[wide.index].to_numpy(dtype=np.float64)
+        sums = np.column_stack([wide.to_numpy(dtype=np.float64) * weights[:, None], weights])
+        parts = wide.columns.get_level_values("part").unique()
+        pooled, drawn = (
+            (of[..., :-1] / of[..., -1:]).reshape(*of.shape[:-1], len(parts), -1)
+            for of in (sums.sum(axis=0), resampled_sums(sums, seed, n_resamples))
+        )
+        centre = _centre(pooled.sum(axis=0), drawn.sum(axis=1), len(wide))
+        for k, part in enumerate(parts):
+            values = tuple(estimate(v, drawn[:, k, layer], len(wide)) for layer, v in enumerate(pooled[k]))
+            found.append(Curve(corpus, PART_WORDS.get(part, part), values, centre, len(wide)))
     return tuple(found)
 
 

@@ -48,7 +48,8 @@ def test_within_noise_there_is_no_curve() -> None:
     assert layer_curves(quiet, PROMPTS, "single", FLOORS, n_resamples=20) == ()
 
 
-def test_shares_are_means_over_prompts_and_their_centre_takes_both_parts() -> None:
+def test_a_prompt_s_shares_count_by_its_divergence_and_their_centre_takes_both_parts() -> None:
+    weights = grafted("single", (0.0, 0.0), (0.0, 0.0)).assign(kl_base_sum=[10.0, 10.0, 30.0, 30.0])
     shares = {"attn": ((0.2, 0.0), (0.4, 0.0)), "mlp": ((0.0, 0.8), (0.0, 0.6))}
     rows = [
         {"document": document, "layer": layer, "part": part, "share": share}
@@ -56,12 +57,12 @@ def test_shares_are_means_over_prompts_and_their_centre_takes_both_parts() -> No
         for document, values in zip(("m1", "m2"), both, strict=True)
         for layer, share in enumerate(values)
     ]
-    attention, mlp = shapley_curves(pd.DataFrame(rows), PROMPTS, n_resamples=200)
+    attention, mlp = shapley_curves(pd.DataFrame(rows), weights, PROMPTS, n_resamples=200)
     assert (attention.part, mlp.part) == ("attention", "MLP")
-    assert [one.value for one in (*attention.layers, *mlp.layers)] == pytest.approx([0.3, 0.0, 0.0, 0.7])
+    assert [one.value for one in (*attention.layers, *mlp.layers)] == pytest.approx([0.35, 0.0, 0.0, 0.65])
     assert attention.centre == mlp.centre
     assert mlp.centre is not None
-    assert mlp.centre.value == pytest.approx(0.7)
+    assert mlp.centre.value == pytest.approx(0.65)
 
 
 def test_drift_is_a_mean_over_documents_of_each_corpus() -> None:
