@@ -182,6 +182,13 @@ def test_a_study_of_the_command_line_is_read_resumed_and_of_another_pair_only_re
     press(app, "Open")
     told(app)
     assert "This study is not finished\\: 2 of 5 prompts" in texts(app.warning)
+    with open_store(home / "typed"):  # as another process would hold it
+        app.run()
+        assert not app.exception
+        assert "Resume" not in labels(app)
+        said = [bar.proto.text for bar in app.get("progress")]
+        assert any("2 of 5 prompts" in text and "Another process runs it" in text for text in said)
+    app.run()
     press(app, "Resume")
     ended(app)
     assert "Finished: 5 of 5" in texts(app.caption)

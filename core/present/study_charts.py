@@ -239,7 +239,7 @@ def words_chart(rows: Rows, shown: int = 24) -> Any:
     colour, shape, _ = _series(own, "category")
     base = alt.Chart(alt.Data(values=own))
     y = alt.Y("form:N", title=None, sort=[row["form"] for row in own], axis=alt.Axis(labelLimit=220, ticks=False))
-    high = max(row["mean_score"] for row in own)
+    high = max(row["mean_score"] for row in own) or 1.0
     x = alt.X("mean_score:Q", title="mean ΣKL(tuned‖base) of the word, nats", scale=alt.Scale(domain=[0, 1.45 * high]))
     return alt.layer(
         base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=colour, shape=shape),

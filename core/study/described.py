@@ -180,8 +180,8 @@ def frequent_words(words: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
     if not {"form", "category"} <= set(words):
         return pd.DataFrame(columns=columns)
     own = of_corpus(words, prompts, "medical")
-    own = own[own["medical"].to_numpy(dtype=bool) & ~own["format"].to_numpy(dtype=bool)]
-    grouped = own.groupby(["whose", "form", "category"], dropna=False)["score"].agg(["size", "mean"]).reset_index()
+    own = own[own["medical"].to_numpy(dtype=bool) & ~own["format"].to_numpy(dtype=bool)].fillna({"category": ""})
+    grouped = own.groupby(["whose", "form", "category"])["score"].agg(["size", "mean"]).reset_index()
     found = grouped[grouped["size"] >= FEWEST_OF_A_WORD].sort_values(["mean", "form"], ascending=[False, True])
     return found.set_axis(columns, axis=1).reset_index(drop=True)
 

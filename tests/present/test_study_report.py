@@ -134,7 +134,20 @@ def test_the_page_says_every_verdict_and_leads_everywhere(page: str, found: tupl
 def test_the_page_needs_no_network(page: str) -> None:
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     assert "<script" not in page
-    assert "NaN" not in page
+    assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+
+
+def test_no_difference_and_a_single_table_are_drawn_too(tmp_path: Path) -> None:
+    tables = full_tables(change=0.0)
+    same = read_results(write_study(tmp_path / "same", tables))
+    found = findings_of(same, QUICK)
+    assert {one.verdict for one in found if one.primary} == {"no difference to explain"}
+    drawn = figures_of(same, found)
+    assert not {"layers-single", "centres", "depth"} & set(drawn)  # nothing to bring back
+    page = DocumentFile(study_document(same, found, {"loss": drawn["loss"]}, ["study"]), "same").as_file("html")
+    assert b"The two models hardly differ here" in page
+    alone = read_results(write_study(tmp_path / "alone", {n: tables[n] for n in ("prompts", "similarity")}))
+    assert list(figures_of(alone, ())) == ["cka"]
 
 
 def test_what_was_left_out_and_how_to_measure_again_is_said(page: str) -> None:
