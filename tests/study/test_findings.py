@@ -108,6 +108,7 @@ def test_a_fine_tune_that_changes_nothing_has_nothing_to_explain() -> None:
     assert {finding.verdict for finding in nothing.values()} == {"no difference to explain"}
 
 
+@pytest.mark.slow
 def test_claims_that_are_not_true_are_supported_no_more_often_than_they_say() -> None:
     settings = Settings(n_permutations=199, n_resamples=100)
     supported: Counter[str] = Counter()

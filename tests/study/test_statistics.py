@@ -7,9 +7,10 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from scipy.stats import binom, bootstrap, mannwhitneyu
+from scipy.stats import binom, bootstrap, mannwhitneyu, permutation_test
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from core.errors import ArgumentError, ShapeError
 from core.measure.summary import concentration
@@ -148,6 +149,23 @@ def test_accuracy_interval_by_hand() -> None:
     # None of ten wrong: the lower end is where ten right in a row have a chance of 2.5 %.
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low == pytest.approx(0.025**0.1)
+
+
+@pytest.mark.parametrize(("right", "of"), [(0, 12), (7, 12), (31, 40), (126, 126)])
+def test_accuracy_interval_is_that_of_statsmodels(right: int, of: int) -> None:
+    found = accuracy([True] * right + [False] * (of - right))
+    assert (found.low, found.high) == pytest.approx(proportion_confint(right, of, method="beta"))
+
+
+def test_sign_flips_are_scipys_permutations_of_pairs() -> None:
+    draw = np.random.default_rng(4)
+    medical, general = draw.gamma(2, 1, 12), draw.gamma(2, 1.6, 12)
+
+    def gap(one: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+        return (one - other).mean(axis=axis)
+
+    reference = permutation_test((medical, general), gap, permutation_type="samples", n_resamples=10_000)
+    assert sign_flip_p(medical - general) == pytest.approx(reference.pvalue)
 
 
 # Matched words

@@ -1,0 +1,154 @@
+"""Studies of fine-tunes whose truth is known: what is planted is found, and what is not there is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.intervene.random_adapter import random_adapter
+from core.pair.home import ASSETS
+from core.pair.open import load_pair
+from core.pair.pair import Pair
+from core.study.centres import centres
+from core.study.choice import parse_corpus
+from core.study.corpora import read_corpora
+from core.study.engines import LocalEngine
+from core.study.findings import Finding, Settings
+from core.study.prompts import StudyPrompt, study_prompts
+from core.study.results import Results, findings_of, read_results
+from core.study.runner import run_study
+from core.study.settings import StudySettings
+from tests.conftest import TinyFolders
+from tests.study.planted import answer_tokens, at_words, in_directions, in_layers
+from tests.study.runs import write_rows
+from tests.tiny import build_adapter, build_base
+
+pytestmark = pytest.mark.slow
+
+LAYERS = 6
+PLANTED = (3, 4)
+QUICK = Settings(n_permutations=999, n_resamples=500)
+WORDS, SHORT = 25, 12
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A random pair with six layers."""
+    root = tmp_path_factory.mktemp("deep")
+    base = build_base(root / "base", "llama", num_hidden_layers=LAYERS, initializer_range=0.15)
+    return load_pair(TinyFolders(base, build_adapter(base, root / "tuned")).spec())
+
+
+def shortened(kind: str, n_words: int, n: int) -> list[dict[str, Any]]:
+    """Rows of a shipped corpus with the beginnings of their questions and answers."""
+    lines = (ASSETS / "corpora" / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines()[:n]
+    return [
+        {**row, "question": begin(row["question"], 3), "answer": begin(row["answer"], n_words)}
+        for row in map(json.loads, lines)
+    ]
+
+
+def begin(text: str, n_words: int) -> str:
+    return " ".join(text.split()[:n_words])
+
+
+def settings_of(folder: Path, n_words: int, n: int, **changes: Any) -> StudySettings:
+    files = {kind: write_rows(folder / f"{kind}.jsonl", shortened(kind, n_words, n)) for kind in ("medical", "general")}
+    corpora = tuple(parse_corpus(f"{path},kind={kind}") for kind, path in files.items())
+    return StudySettings(corpora, max_new_tokens=4, **changes)
+
+
+def layer_settings(folder: Path, random_adapters: int = 19) -> StudySettings:
+    measurements = ("reference", "layers", "shapley", "controls", "sets")
+    return settings_of(
+        folder, SHORT, 5, measurements=measurements, sweep_prompts=5, sweep_tokens=8, control_prompts=5,
+        random_adapters=random_adapters,
+    )  # fmt: skip
+
+
+def studied(pair: Pair, settings: StudySettings, folder: Path) -> tuple[Results, dict[str, Finding]]:
+    assert run_study(LocalEngine(pair), settings, folder).state == "finished"
+    results = read_results(folder)
+    return results, {one.number: one for one in findings_of(results, QUICK)}
+
+
+def texts_of(settings: StudySettings) -> tuple[StudyPrompt, ...]:
+    return study_prompts(read_corpora(settings.corpora, settings.seed), settings)
+
+
+def depth_of(results: Results, kind: str) -> float:
+    found = centres(results.tables["layers"], results.tables["shapley"], n_resamples=100)
+    (one,) = (one for one in found if (one.kind, one.corpus) == (kind, "all"))
+    assert one.centre is not None
+    return one.centre.value * (LAYERS - 1)
+
+
+def test_layers_that_alone_are_changed_are_found_and_nothing_else(deep: Pair, tmp_path: Path) -> None:
+    results, found = studied(in_layers(deep, PLANTED), layer_settings(tmp_path, 4), tmp_path / "s")
+    for kind in ("single", "without", "prefix", "shapley"):
+        assert PLANTED[0] <= depth_of(results, kind) <= PLANTED[1], kind
+    sets = results.tables["sets"]
+    assert set(sets[sets.number == 0].units) <= {"3", "4", "3-4"}
+    assert found["3d"].verdict == "supported", found["3d"].sentence
+    # Random adapters of the same singular values are changed in the same layers, so depth alone is no more than theirs.
+    assert found["3a"].verdict != "supported"
+    assert abs(found["3a"].effect or 0) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("strong", "n_random", "verdict"), [(range(4, 6), 19, "supported"), (range(2), 5, "not supported")]
+)
+def test_a_change_that_acts_at_a_depth_at_which_its_size_does_not_lie(
+    deep: Pair, tmp_path: Path, strong: range, n_random: int, verdict: str
+) -> None:
+    settings = layer_settings(tmp_path, n_random)
+    texts = [answer_tokens(deep, prompt, lambda number, medical: False)[0] for prompt in texts_of(settings)]
+    results, found = studied(in_directions(deep, texts, strong, 0.3), settings, tmp_path / "s")
+    assert found["3a"].verdict == verdict, found["3a"].sentence
+    assert strong[0] - 0.5 <= depth_of(results, "single") <= strong[-1] + 0.5
+
+
+@pytest.fixture(scope="module")
+def words(deep: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudySettings, Path]:
+    root = tmp_path_factory.mktemp("words")
+    return settings_of(root, WORDS, 20, measurements=("reference",)), root
+
+
+@pytest.mark.parametrize(("on_medical", "verdict"), [(True, "supported"), (False, "not supported")])
+def test_a_shift_at_medical_words_is_found_and_one_at_other_words_is_not(
+    deep: Pair, words: tuple[StudySettings, Path], tmp_path: Path, on_medical: bool, verdict: str
+) -> None:
+    settings, _ = words
+    prompts = [prompt for prompt in texts_of(settings) if prompt.kind == "medical"]
+
+    def chosen(number: int, medical: bool) -> bool:
+        return medical if on_medical else not medical and number % 3 == 0
+
+    texts = [answer_tokens(deep, prompt, chosen) for prompt in prompts]
+    _, found = studied(at_words(deep, texts), settings, tmp_path / "s")
+    assert found["2a"].verdict == verdict, found["2a"].sentence
+
+
+def test_a_zero_adapter_leaves_nothing_to_explain(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = build_base(tmp_path / "base", "llama")
+    pair = load_pair(TinyFolders(base, build_adapter(base, tmp_path / "tuned", zero=True)).spec())
+    settings = settings_of(tmp_path, SHORT, 5, sweep_prompts=5, sweep_tokens=8, control_prompts=1, random_adapters=2)
+    results, found = studied(pair, settings, tmp_path / "s")
+    assert {"1a", "1b", "2a", "2e", "3a", "3b", "3c", "3d", "3e", "4a"} <= set(found)
+    assert {one.verdict for one in found.values()} == {"no difference to explain"}
+    assert len(results.tables["nested_sets"])
+    assert not len(results.tables["sets"])
+
+
+def test_random_fine_tunes_are_not_called_medical_and_rarely_called_high(deep: Pair, tmp_path: Path) -> None:
+    high = 0
+    for seed in (100, 200, 300):
+        settings = layer_settings(tmp_path)
+        _, found = studied(random_adapter(deep, seed), settings, tmp_path / f"{seed}")
+        assert {"2a", "2d", "2e", "2h", "3a", "3b", "3c"} <= set(found)
+        assert not [one.sentence for number, one in found.items() if number[0] == "2" and one.verdict == "supported"]
+        assert "supported" not in (found["3b"].verdict, found["3c"].verdict)
+        high += found["3a"].verdict == "supported"
+    # One of twenty such adapters lies highest among twenty, so one of these three may; two would in 0.7 % of cases.
+    assert high <= 1
