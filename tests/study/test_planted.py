@@ -10,9 +10,9 @@ from core.intervene.random_adapter import random_adapter
 from core.pair.home import ASSETS
 from core.pair.open import load_pair
 from core.pair.pair import Pair
-from core.study.centres import centres
 from core.study.choice import parse_corpus
 from core.study.corpora import read_corpora
+from core.study.curves import Curve, layer_curves, shapley_curves
 from core.study.engines import LocalEngine
 from core.study.findings import Finding, Settings
 from core.study.prompts import StudyPrompt, study_prompts
@@ -77,17 +77,24 @@ def texts_of(settings: StudySettings) -> tuple[StudyPrompt, ...]:
     return study_prompts(read_corpora(settings.corpora, settings.seed), settings)
 
 
-def depth_of(results: Results, kind: str) -> float:
-    found = centres(results.tables["layers"], results.tables["shapley"], n_resamples=100)
-    (one,) = (one for one in found if (one.kind, one.corpus) == (kind, "all"))
-    assert one.centre is not None
-    return one.centre.value * (LAYERS - 1)
+def depths_of(results: Results, shape: str) -> list[float]:
+    """Where a curve has its centre, in layers, on medical and on general text."""
+    tables, prompts = results.tables, results.tables["prompts"]
+    found: tuple[Curve, ...]
+    if shape == "shapley":
+        found = shapley_curves(tables["shapley"], tables["layers"], prompts, n_resamples=100)
+    else:
+        found = layer_curves(tables["layers"], prompts, shape, results.floors, n_resamples=100)
+    assert found
+    assert all(one.centre for one in found)
+    return [one.centre.value * (LAYERS - 1) for one in found if one.centre]
 
 
 def test_layers_that_alone_are_changed_are_found_and_nothing_else(deep: Pair, tmp_path: Path) -> None:
     results, found = studied(in_layers(deep, PLANTED), layer_settings(tmp_path, 4), tmp_path / "s")
-    for kind in ("single", "without", "prefix", "shapley"):
-        assert PLANTED[0] <= depth_of(results, kind) <= PLANTED[1], kind
+    for shape in ("single", "without", "increments", "shapley"):
+        for depth in depths_of(results, shape):
+            assert PLANTED[0] <= depth <= PLANTED[1], shape
     sets = results.tables["sets"]
     assert set(sets[sets.number == 0].units) <= {"3", "4", "3-4"}
     assert found["3d"].verdict == "supported", found["3d"].sentence
@@ -106,7 +113,8 @@ def test_a_change_that_acts_at_a_depth_at_which_its_size_does_not_lie(
     texts = [answer_tokens(deep, prompt, lambda number, medical: False)[0] for prompt in texts_of(settings)]
     results, found = studied(in_directions(deep, texts, strong, 0.3), settings, tmp_path / "s")
     assert found["3a"].verdict == verdict, found["3a"].sentence
-    assert strong[0] - 0.5 <= depth_of(results, "single") <= strong[-1] + 0.5
+    for depth in depths_of(results, "single"):
+        assert strong[0] - 0.5 <= depth <= strong[-1] + 0.5
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,12 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from core.errors import ArgumentError, ShapeError
-from core.measure.summary import concentration
 from core.pair.home import ASSETS
 from core.study.corrections import benjamini_hochberg, holm
 from core.study.depth import adapters_needed, centre_of_mass, depth_against_random, layer_curve
 from core.study.explanation import explanation
 from core.study.matched_test import auroc, matched_test
 from core.study.matching import matched_cells, quantile_bins
-from core.study.pooled import pooled_concentration
 from core.study.resampling import (
     Estimate,
     bootstrap_mean_interval,
@@ -383,25 +381,6 @@ def test_a_planted_depth_is_found_and_the_rank_is_right() -> None:
 
 def test_twenty_random_adapters_do_for_one_test() -> None:
     assert (adapters_needed(0.05), adapters_needed(0.05, 7), adapters_needed(0.01)) == (19, 139, 99)
-
-
-# Concentration
-
-
-def test_pooled_concentration_is_that_of_one_text_and_counts_documents_in_its_interval() -> None:
-    draw = np.random.default_rng(8)
-    document, kl = np.repeat(np.arange(30), 50), draw.gamma(0.2, 1, 1500)
-    found = pooled_concentration(kl, document, n_resamples=600)
-    assert found.all == concentration(kl.tolist())
-    assert found.top_10pct is not None
-    assert found.top_10pct.n == 30
-    again = np.random.default_rng(9)
-    shares = []
-    for _ in range(600):
-        drawn = again.integers(0, 30, 30)
-        shares.append(concentration(np.concatenate([kl[document == k] for k in drawn]).tolist()).top_10pct)
-    assert near(found.top_10pct, *np.percentile(shares, [2.5, 97.5]), 0.01)
-    assert pooled_concentration(np.zeros(10), np.arange(10)).top_10pct is None
 
 
 def test_the_connectives_tell_explanations_from_facts_in_the_corpora() -> None:
