@@ -24,14 +24,14 @@ from core.generate.lanes import Decoding
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
 from core.generate.worker import Worker
-from core.generate.writing import Job
+from core.generate.writing import Job, Writing
 from core.pair.gates import Gates, thirds
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 
 PROMPT_TOKENS = 60
 NEW = 32
-NEW_TOGETHER = 16
+NEW_TOGETHER = 64
 PEOPLE = 8
 QUESTIONS = (
     "What is asthma and how is it treated?",
@@ -172,45 +172,49 @@ def _ratio(median: dict[str, float], one: str, other: str) -> float:
     return round(median[one] / median[other], 2)
 
 
-def together(pair: Pair, runs: int) -> dict[str, Any]:
-    """Eight people, three coloured lanes each, at once and in turn."""
+def together(pair: Pair) -> dict[str, Any]:
+    """Eight people, three coloured lanes each, at once and in turn, once each."""
     prompts = [pair.prompts.chat([Message(role="user", content=question)]) for question in QUESTIONS]
     lanes = lanes_of(pair)
     worker = Worker(pair)
 
-    def ask(number: int) -> Any:
+    def ask(number: int) -> Writing:
         return worker.submit(Job(prompts[number], lanes, Sampling(), NEW_TOGETHER), f"person {number}")
 
-    def at_once() -> None:
-        for request in [ask(number) for number in range(PEOPLE)]:
-            request.wait()
-
-    def one_by_one() -> None:
-        for number in range(PEOPLE):
-            ask(number).wait()
-
     try:
-        alone = [decoded(pair, prompt, lanes, NEW_TOGETHER) for prompt in prompts]
-        taken = in_turn({"at once": at_once, "in turn": one_by_one}, runs, warm=0)
-        requests = [ask(number) for number in range(PEOPLE)]
-        for request in requests:
+        ask(0).wait()  # does not count
+        started = time.monotonic()
+        beside = [ask(number) for number in range(PEOPLE)]
+        for request in beside:
             request.wait()
-        same = [
-            [record.ids == own for record, own in zip(request.records, tokens, strict=True)]
-            for request, tokens in zip(requests, alone, strict=True)
-        ]
+        alone = []
+        for number in range(PEOPLE):
+            alone.append(ask(number))
+            alone[-1].wait()
     finally:
         worker.shutdown()
+    seconds = {
+        "at once": [max(getattr(r, end) for r in beside) - started for end in ("answered_at", "ended_at")],
+        "in turn": [sum(getattr(r, end) - r.submitted_at for r in alone) for end in ("answered_at", "ended_at")],
+    }
+    same = [
+        a.ids == b.ids
+        for one, other in zip(beside, alone, strict=True)
+        for a, b in zip(one.records, other.records, strict=True)
+    ]
     n_tokens = PEOPLE * len(lanes) * NEW_TOGETHER
     return {
         "people": PEOPLE,
-        "seconds": {name: spread(times) for name, times in taken.items()},
-        "tokens_per_second": {name: round(n_tokens / spread(times)["median"], 1) for name, times in taken.items()},
-        "speed_at_once_against_in_turn": round(
-            spread(taken["in turn"])["median"] / spread(taken["at once"])["median"], 2
-        ),
-        "lanes_that_wrote_what_they_write_alone": sum(map(sum, same)),
-        "lanes": PEOPLE * len(lanes),
+        "prompt_tokens": [len(prompt.ids) for prompt in prompts],
+        "seconds_until_written_and_scored": {name: round(taken[0], 1) for name, taken in seconds.items()},
+        "seconds_until_noise_is_known": {name: round(taken[1], 1) for name, taken in seconds.items()},
+        "tokens_per_second": {name: round(n_tokens / taken[0], 1) for name, taken in seconds.items()},
+        "speed_at_once_against_in_turn": {
+            "written and scored": round(seconds["in turn"][0] / seconds["at once"][0], 2),
+            "noise included": round(seconds["in turn"][1] / seconds["at once"][1], 2),
+        },
+        "lanes_that_wrote_what_they_write_alone": sum(same),
+        "lanes": len(same),
     }
 
 
@@ -231,7 +235,7 @@ def main() -> None:
         if "side_by_side" in options.only:
             own |= side_by_side(pair, prompt, options.runs)
         if "together" in options.only:
-            own["together"] = together(pair, options.runs)
+            own["together"] = together(pair)
         figures[dtype] = own
     if options.print_only:
         print(json.dumps(figures, indent=1))

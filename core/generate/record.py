@@ -18,7 +18,7 @@ from core.generate.scored import Update
 from core.generate.scoring import LaneScores
 from core.generate.seat import Finished
 from core.measure.answers import repetition
-from core.measure.divergence import kl_divergence
+from core.measure.positions import kl_of_states
 from core.measure.tokens import TokenScore, token_scores
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -173,12 +173,10 @@ class LaneRecord:
             return None, None
         weights = torch.tensor(self.lane.weights, device=states.device)
         own = torch.tensordot(weights, states[:-2].float(), 1)[kept]
-        step = pair.unembed.positions_at_once(160)
         means = []
-        for other in states[-2:]:
-            pieces = zip(torch.split(own, step), torch.split(other[kept], step), strict=True)
-            means.append(torch.cat([kl_divergence(pair.unembed(a), pair.unembed(b)) for a, b in pieces]).mean())
-        return float(means[0]), float(means[1])
+        for other, itself in zip(states[-2:], (self.lane.is_base, self.lane.is_tuned), strict=True):
+            means.append(0.0 if itself else float(kl_of_states(pair.unembed, own, other[kept]).mean()))
+        return means[0], means[1]
 
     def answer(self, prompts: PromptBuilder, prompt: Prompt) -> LaneAnswer:
         """The answer as it stands; one that is still being written counts as stopped."""

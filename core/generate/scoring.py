@@ -142,7 +142,7 @@ class Scoring:
         waiting = self._waiting(seat)
         if not seat.writing:
             return waiting > 0
-        if max(self._scored[seat]) < 2 * CHUNK:
+        if max(self._scored[seat]) < CHUNK:
             return waiting >= CHUNK
         return waiting >= min(LONGEST, max(CHUNK, POSITIONS // max(1, self._followers.n_rows())))
 

@@ -15,6 +15,7 @@ from core.measure.divergence import js_distance
 from core.pair.unembed import Unembedding
 
 TOP = 10
+POSITIONS_AT_ONCE = 96
 # Logits of both models, per vocabulary entry; what they are compared in is small.
 _BYTES_PER_ENTRY = 16
 
@@ -95,6 +96,18 @@ def score_logits(
         return concatenate(chunks), None
     to_base, to_tuned = torch.cat(distances, dim=1)
     return concatenate(chunks), (to_base, to_tuned)
+
+
+def kl_of_states(unembed: Unembedding, hidden_p: Tensor, hidden_q: Tensor) -> Tensor:
+    """KL(P‖Q) at each position, (n) float64 nats on the CPU, from (n, d_model) hidden states that predict it."""
+    room = Room()
+    found = []
+    for a in range(0, len(hidden_p), POSITIONS_AT_ONCE):
+        p, q = (unembed(hidden[a : a + POSITIONS_AT_ONCE]) for hidden in (hidden_p, hidden_q))
+        step = max(1, ENTRIES_AT_ONCE // p.shape[-1])
+        for one, other in zip(torch.split(p, step), torch.split(q, step), strict=True):
+            found.append(kl(Distributions.of(one, room, "p"), Distributions.of(other, room, "q"), room).cpu())
+    return torch.cat(found)
 
 
 def _score(b: Distributions, t: Distributions, ids: Tensor, end_ids: tuple[int, ...], room: Room) -> PositionScores:

@@ -48,7 +48,7 @@ def test_scores_follow_closely(pair: Pair) -> None:
     for update in decoding:
         written += 1
         scored += sum(len(found.positions) for found in update.scores)
-        assert 0 <= written - scored <= (CHUNK if written <= 2 * CHUNK else LONGEST)
+        assert 0 <= written - scored <= (CHUNK if written <= CHUNK else LONGEST)
     assert scored == written
 
 

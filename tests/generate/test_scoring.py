@@ -79,7 +79,7 @@ def test_followers_shared_by_many_give_each_what_it_gets_alone(pair: Pair) -> No
             for name in ("kl_tuned_base", "js_distance", "delta_logp", "kl_to_base", "kl_to_tuned"):
                 own = joined(found[number], lane, name)
                 assert len(own) == len(tokens)
-                assert own == pytest.approx(joined(expected, lane, name), abs=2e-5), (number, lane, name)
+                assert own == pytest.approx(joined(expected, lane, name), abs=1e-4), (number, lane, name)
             again = diff(pair, prompt, tokens).tokens[len(prompt.ids) :]
             for name in ("kl_tuned_base", "kl_base_tuned", "js", "tv", "entropy_base", "logp_tuned", "rank_base"):
                 values = [float(getattr(token, name)) for token in again]
