@@ -27,7 +27,7 @@ NUMBERS: dict[str, tuple[str, int, int, str]] = {
     "sweep_prompts": ("prompts for layers, of each kind", 10, 1000, "Layers are grafted one by one on these."),
     "sweep_tokens": ("tokens for layers", 32, 1024, "Of each of these answers, counted from its first."),
     "permutations": ("orders for Shapley shares", 1, 50, "Per prompt; more make the shares less noisy."),
-    "control_prompts": ("prompts for random adapters", 5, 1000, "Of the prompts for layers, of each kind; 10 in all at least."),
+    "control_prompts": ("prompts for random adapters", 5, 1000, "Of each kind; a verdict needs 10 in all."),
     "random_adapters": ("random adapters", 20, 200, "At least 20, or depth cannot be told from chance at 5 %."),
     "batch": ("answers at once", 8, 64, "Decoded together; decides nothing but speed and rounding."),
     "seed": ("seed", 0, 2**31 - 1, "Of the rows drawn and of everything else that is drawn."),
