@@ -51,7 +51,7 @@ def study_line(record: dict[str, Any]) -> str:
 def _base(choice: CorpusChoice) -> tuple[str, CorpusChoice]:
     """The name a corpus goes by, and what that name alone means."""
     for kind in ("medical", "general"):
-        if choice.path == ASSETS / "corpora" / f"{kind}.jsonl":
+        if choice.path.parts[-3:] == (ASSETS.name, "corpora", f"{kind}.jsonl"):  # wherever the project lay
             return f"shipped:{kind}", CorpusChoice(choice.path, label=kind, kind=kind)
     for name, preset in PRESETS.items():
         if (preset.only, preset.fixed_options) == (choice.only, choice.fixed_options) and preset.label == choice.label:

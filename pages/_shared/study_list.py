@@ -12,8 +12,8 @@ EMPTY = (
     "questions with claims that can turn out false: did it learn medicine and did it forget, is the divergence on "
     "medical terms and in explanations, do higher layers carry it, and what moved inside. Every number has an interval "
     "over documents, and every claim says what would change it. **None has been run on this server yet.** It takes "
-    "minutes to hours: the preview measures how long, on this machine and with the settings below, before anything "
-    "starts."
+    "minutes to hours: 80 of the shipped questions took 28 minutes on two CPU cores (their report is in "
+    "`docs/study` of the project). The preview measures how long it takes on this machine before anything starts."
 )
 
 
