@@ -13,13 +13,14 @@ from core.commands.common import add_output, add_pair, check_out, chosen_spec, e
 from core.commands.study_reading import compare_studies, report_study
 from core.errors import ArgumentError
 from core.present.document_file import FORMS
-from core.present.provenance import SCHEMA_VERSION, Provenance, command_line, provenance_of, versions
+from core.present.provenance import SCHEMA_VERSION, command_line, provenance_of, versions
 from core.present.study_reports import StudyReport
+from core.present.study_source import provenance_of_facts
 from core.present.study_text import duration, study_text
 from core.study.choice import CORPUS_FORM, PRESETS, parse_corpus
 from core.study.depth import CURVES
 from core.study.engines import Engine, LocalEngine, RayEngine
-from core.study.pairs import PairChoice, PairFacts
+from core.study.pairs import PairChoice
 from core.study.preview import preview_study
 from core.study.runner import StudyProgress, choice_from, facts_from, resume_study, run_study, settings_from
 from core.study.settings import MEASUREMENTS, StudySettings
@@ -147,7 +148,7 @@ def _with_engine(arguments: argparse.Namespace, choice: PairChoice, settings: St
     return StudyReport(
         SCHEMA_VERSION,
         command_line(arguments.typed),
-        _provenance(facts, settings.seed),
+        provenance_of_facts(facts, settings.seed, versions()),
         **_shared(arguments.action, str(arguments.folder), settings),
         state=outcome.state,
         engine=arguments.engine,
@@ -211,20 +212,3 @@ def _tell(progress: StudyProgress) -> None:
     left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
     sets = f"sets on {progress.sets_done} of {progress.sets_of}, " if progress.done == progress.of else ""
     say(f"{progress.done} of {progress.of} prompts, {sets}{(progress.per_second or 0) * 60:.1f} a minute{left}")
-
-
-def _provenance(facts: PairFacts, seed: int) -> Provenance:
-    return Provenance(
-        pair=facts.pair,
-        base_id=facts.base_id,
-        base_sha256=facts.base_sha256,
-        tuned_id=facts.tuned_id,
-        tuned_sha256=facts.tuned_sha256,
-        template_sha256=facts.template_sha256,
-        device=facts.device,
-        dtype=facts.dtype,
-        adapter_dtype="float32",
-        seed=seed,
-        versions=versions(),
-        noise_floor=facts.noise_floor,
-    )

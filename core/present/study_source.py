@@ -5,16 +5,15 @@ Knows a study's record; computes nothing.
 
 import core
 from core.present.provenance import Provenance, Source, Versions, provenance_line, versions
+from core.study.pairs import PairFacts
 from core.study.results import Results
 from core.study.runner import facts_from
 
 LIMIT = "It shows where the two models differ on these texts, not why and not which is right."
 
 
-def provenance_of_study(results: Results) -> Provenance:
-    """The pair and versions that measured a study."""
-    facts, runs = facts_from(results.record), results.record["runs"]
-    used = Versions(**runs[-1]["versions"]) if runs else versions()
+def provenance_of_facts(facts: PairFacts, seed: int, used: Versions) -> Provenance:
+    """The pair and versions that measured something of a study."""
     return Provenance(
         pair=facts.pair,
         base_id=facts.base_id,
@@ -25,10 +24,17 @@ def provenance_of_study(results: Results) -> Provenance:
         device=facts.device,
         dtype=facts.dtype,
         adapter_dtype="float32",
-        seed=int(results.record["settings"]["seed"]),
+        seed=seed,
         versions=used,
         noise_floor=facts.noise_floor,
     )
+
+
+def provenance_of_study(results: Results) -> Provenance:
+    """The pair and versions that measured a study."""
+    runs = results.record["runs"]
+    used = Versions(**runs[-1]["versions"]) if runs else versions()
+    return provenance_of_facts(facts_from(results.record), int(results.record["settings"]["seed"]), used)
 
 
 def source_of_study(results: Results) -> Source:
