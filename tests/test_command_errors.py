@@ -153,11 +153,20 @@ def test_an_interrupted_command_ends_with_130(llama: TinyFolders, tmp_path: Path
 
     command = [sys.executable, "-m", "core", "finetune", "--base", str(llama.base), "--data", str(data)]
     command += ["--adapter-dir", str(out), "--epochs", "100000", "--json"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        while not (out / "curve.jsonl").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=60)
+    # Tests run in the background of a shell are given an interrupt that is ignored; a command typed is not.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    with process:
+        try:
+            while not (out / "curve.jsonl").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            printed, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert json.loads(printed)["error"]["kind"] == "Interrupted"
