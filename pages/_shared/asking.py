@@ -21,11 +21,11 @@ _NEW = "a new question"
 
 
 def read_link(n_layers: int) -> None:
-    """Takes settings and question from the page's address, once a session."""
+    """Takes settings and question from the page's address, once each time a person arrives."""
     current_hybrids(n_layers)
-    if st.session_state.get("link_read"):
+    if st.session_state["arrived"]:
         return
-    st.session_state["link_read"] = True
+    st.session_state["arrived"] = True
     try:
         settings, question = from_query(st.query_params)
     except GraftError as error:

@@ -36,6 +36,7 @@ def open_page(name: str) -> None:
     _sign_in()
     browser_session()
     _keep()
+    st.session_state["arrived"] = name == "Ask" and st.session_state.get("arrived", False)
     if name != "Ask" and (run := st.session_state.get("run")) is not None:
         run.stop()
     for asked in st.session_state.get("tasks", {}).values():

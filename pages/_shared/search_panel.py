@@ -22,7 +22,6 @@ from pages._shared.exports import draw_figure
 from pages._shared.frame import show_error
 from pages._shared.layer_text import LayerText
 from pages._shared.live_mixer import NO_DIFFERENCE
-from pages._shared.mixer import use_hybrids
 from pages._shared.tasks import compute
 from pages._shared.texts import DIRECTION_WORDS, choose_direction
 
@@ -145,9 +144,13 @@ def _draw_set(found: FoundSet, settings: SearchSettings) -> None:
     ]
     if controls:
         st.caption(f"Held against: {'; '.join(controls)}. {_verdict(found)}")
-    if found.part in PARTS and st.button("Use this set", key=f"use-{found.reach}", help="Takes it to the Ask page."):
-        use_hybrids((Hybrid("Found set", found.layers, found.part, 1.0, settings.direction),))
-        st.switch_page("app.py")
+    if found.part in PARTS:
+        # A link and not st.switch_page: that leaves an empty page where the timer of a fragment fires meanwhile.
+        hybrid = Hybrid("Found set", found.layers, found.part, 1.0, settings.direction)
+        st.page_link(
+            "app.py", label="Use this set", icon=":material/arrow_forward:", help="Takes it to the Ask page.",
+            query_params={"hybrids": hybrid.text()},
+        )  # fmt: skip
 
 
 def _percent(control: Control) -> str:

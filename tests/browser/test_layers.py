@@ -56,7 +56,7 @@ def test_a_found_set_goes_to_the_ask_page(page: Page) -> None:
     expect(page.get_by_text("is reached with").first).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Interaction:")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("random adapters").first).to_be_visible()
-    page.get_by_role("button", name="Use this set").first.click()
+    page.get_by_role("link", name="Use this set").first.click()
     expect(page.get_by_role("textbox", name="Question")).to_have_value("What is asthma?", timeout=30_000)
     expect(page.get_by_role("textbox", name="as text")).to_have_value(re.compile(r"\d"))
 

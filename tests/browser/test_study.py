@@ -36,6 +36,13 @@ def fill(page: Page, label: str, value: str) -> None:
     page.keyboard.press("Tab")
 
 
+def wait_until_still(page: Page) -> None:
+    """Until nothing runs and the findings on the page are the latest: a new run takes old downloads away."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
+    expect(page.get_by_text(re.compile("^Findings: "))).to_have_count(0, timeout=60_000)
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
+
+
 def test_a_study_outlives_its_tab(visit: Visit, study_app: str, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(ROWS)
     first = study_page(visit(study_app))
@@ -57,7 +64,7 @@ def test_a_study_outlives_its_tab(visit: Visit, study_app: str, tmp_path: Path) 
     first.goto("about:blank")
 
     second = study_page(visit(study_app))
-    second.get_by_role("button", name="Open", exact=True).click()
+    second.get_by_test_id("stButton").get_by_role("button", name="Open", exact=True).click()
     expect(second.get_by_text(re.compile(r"[1-9]\d* of 400 prompts .* a minute"))).to_be_visible(timeout=30_000)
     second.get_by_role("button", name="Stop", exact=True).click()
     expect(second.get_by_text(re.compile(r"Stopped: \d+ of 400 prompts"))).to_be_visible(timeout=30_000)
@@ -66,6 +73,7 @@ def test_a_study_outlives_its_tab(visit: Visit, study_app: str, tmp_path: Path) 
     expect(second.get_by_text(re.compile(r"[1-9]\d* of 400 prompts .* a minute"))).to_be_visible(timeout=30_000)
     second.get_by_role("button", name="Stop", exact=True).click()
     expect(second.get_by_text(re.compile(r"Stopped: \d+ of 400 prompts"))).to_be_visible(timeout=30_000)
+    wait_until_still(second)
     expect(second.get_by_test_id("finding").first).to_be_visible(timeout=60_000)
     with second.expect_download() as download:
         second.get_by_role("button", name="Report (page, HTML)").click()
