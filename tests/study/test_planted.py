@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 LAYERS = 6
 PLANTED = (3, 4)
+PLANTED_DEEP = (20, 21, 22, 23, 24)  # of the demo pair's thirty layers
 QUICK = Settings(n_permutations=999, n_resamples=500)
 WORDS, SHORT = 25, 12
 
@@ -87,7 +88,8 @@ def depths_of(results: Results, shape: str) -> list[float]:
         found = layer_curves(tables["layers"], prompts, shape, results.floors, n_resamples=100)
     assert found
     assert all(one.centre for one in found)
-    return [one.centre.value * (LAYERS - 1) for one in found if one.centre]
+    last = int(tables["layers"].layer.max())
+    return [one.centre.value * last for one in found if one.centre]
 
 
 def test_layers_that_alone_are_changed_are_found_and_nothing_else(deep: Pair, tmp_path: Path) -> None:
@@ -101,6 +103,18 @@ def test_layers_that_alone_are_changed_are_found_and_nothing_else(deep: Pair, tm
     # Random adapters of the same singular values are changed in the same layers, so depth alone is no more than theirs.
     assert found["3a"].verdict != "supported"
     assert abs(found["3a"].effect or 0) < 0.1
+
+
+def test_planted_layers_of_the_demo_pair_are_found(demo: Pair, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, SHORT, 2, measurements=("reference", "layers"), sweep_prompts=2, sweep_tokens=8)
+    results, _ = studied(in_layers(demo, PLANTED_DEEP), settings, tmp_path / "s")
+    for shape in ("single", "without", "increments"):
+        for depth in depths_of(results, shape):
+            assert PLANTED_DEEP[0] <= depth <= PLANTED_DEEP[-1], shape
+    alone = results.tables["layers"].query("kind == 'single'").groupby("layer")[["kl_sum", "kl_base_sum"]].sum()
+    missed = alone.kl_sum / alone.kl_base_sum
+    assert set(missed.nsmallest(len(PLANTED_DEEP)).index) == set(PLANTED_DEEP)
+    assert missed.drop(list(PLANTED_DEEP)).min() > 0.999
 
 
 @pytest.mark.parametrize(
