@@ -1,9 +1,12 @@
 """How quick answers are written side by side, on the demo pair: `python -m benchmarks.lanes [--runs 3]`.
 
 Three lanes in one batch against three `generate` calls of plain transformers, one after another: with peft's unmerged
-adapter, and with the weights merged. One lane against one such call; scored lanes against lanes without colours; eight
-people asking at once against the same eight in turn. Nothing ends before its length, and in float32 all must write the
-same tokens.
+adapter, and with the weights merged. One lane against one such call; scored lanes against lanes without colours, long
+and short; eight people asking at once against the same eight in turn. Nothing ends before its length, and in float32
+all must write the same tokens.
+
+Beside these, what the processor allows: the time of the bare products with the base's weights, and what follows from it
+for colours and for eight at once if everything else took no time.
 """
 
 import argparse
@@ -25,14 +28,18 @@ from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
 from core.generate.worker import Worker
 from core.generate.writing import Job, Writing
+from core.pair.few_rows import linear
+from core.pair.gated_linear import GatedLinear
 from core.pair.gates import Gates, thirds
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 
 PROMPT_TOKENS = 60
 NEW = 32
+NEW_LONG = 128
 NEW_TOGETHER = 64
 PEOPLE = 8
+PARTS = ("products", "side_by_side", "together")
 QUESTIONS = (
     "What is asthma and how is it treated?",
     "Why does a heart attack cause pain in the left arm?",
@@ -127,10 +134,41 @@ def decoded(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...], n_new: int = NE
     return decoding.tokens
 
 
-def scored(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...]) -> None:
+def scored(pair: Pair, prompt: Prompt, lanes: tuple[Lane, ...], n_new: int = NEW) -> None:
     """Answers with the colours of every token."""
-    for _ in ScoredDecoding(pair, prompt.ids, lanes, max_new_tokens=NEW):
+    for _ in ScoredDecoding(pair, prompt.ids, lanes, max_new_tokens=n_new):
         pass
+
+
+@torch.no_grad()
+def products(pair: Pair) -> dict[str, Any]:
+    """Seconds of all products of the base's weights with some rows, and what colours and eight at once cost by them.
+
+    An answer of three lanes has four rows that read along, for base and tuned; they read 128 positions at a time.
+    """
+    weights = [module.weight for module in pair.model.modules() if isinstance(module, GatedLinear)]
+    weights.append(pair.model.get_output_embeddings().weight)
+    decoded, follow, at_once = 3, 4, 128
+
+    def seconds(n_rows: int) -> float:
+        rows = {width: torch.randn(n_rows, width, dtype=weights[0].dtype) for width in {w.shape[1] for w in weights}}
+        taken = []
+        for _ in range(6):
+            started = time.perf_counter()
+            for weight in weights:
+                linear(rows[weight.shape[1]], weight)
+            taken.append(time.perf_counter() - started)
+        return min(taken)
+
+    took = {n_rows: seconds(n_rows) for n_rows in (1, decoded, PEOPLE * decoded, at_once)}
+    follower = took[at_once] / at_once
+    one, all_ = took[decoded] + follow * follower, took[PEOPLE * decoded] + PEOPLE * follow * follower
+    return {
+        "milliseconds_by_rows": {n_rows: round(1e3 * value, 1) for n_rows, value in took.items()},
+        "time_with_colours_against_without": round(one / took[decoded], 2),
+        "speed_at_once_against_in_turn": round(PEOPLE * one / all_, 2),
+        "speed_at_once_against_in_turn_without_colours": round(PEOPLE * took[decoded] / took[PEOPLE * decoded], 2),
+    }
 
 
 def side_by_side(pair: Pair, prompt: Prompt, runs: int) -> dict[str, Any]:
@@ -146,6 +184,8 @@ def side_by_side(pair: Pair, prompt: Prompt, runs: int) -> dict[str, Any]:
     tasks: dict[str, Callable[[], object]] = {
         "three lanes": lambda: decoded(pair, prompt, lanes),
         "three lanes, coloured": lambda: scored(pair, prompt, lanes),
+        "three long lanes": lambda: decoded(pair, prompt, lanes, NEW_LONG),
+        "three long lanes, coloured": lambda: scored(pair, prompt, lanes, NEW_LONG),
         "base alone": lambda: decoded(pair, prompt, lanes[:1]),
         "base by generate": lambda: plain["merged"].write(prompt.ids, "base"),
         **{
@@ -164,7 +204,10 @@ def side_by_side(pair: Pair, prompt: Prompt, runs: int) -> dict[str, Any]:
             "three generate calls, merged": _ratio(median, "three by generate, merged", "three lanes"),
             "one generate call, base alone": _ratio(median, "base by generate", "base alone"),
         },
-        "time_with_colours_against_without": _ratio(median, "three lanes, coloured", "three lanes"),
+        "time_with_colours_against_without": {
+            NEW: _ratio(median, "three lanes, coloured", "three lanes"),
+            NEW_LONG: _ratio(median, "three long lanes, coloured", "three long lanes"),
+        },
     }
 
 
@@ -222,7 +265,7 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=("side_by_side", "together"), default=["side_by_side", "together"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--print-only", action="store_true", help="keep no results")
     options = parser.parse_args()
@@ -232,6 +275,8 @@ def main() -> None:
         pair.prompts.end_ids = ()  # nothing ends early, here or there
         prompt = pair.prompts.chat([Message(role="user", content=question_of(PROMPT_TOKENS))])
         own: dict[str, Any] = {"prompt_tokens": len(prompt.ids)}
+        if "products" in options.only:
+            own["products_alone"] = products(pair)
         if "side_by_side" in options.only:
             own |= side_by_side(pair, prompt, options.runs)
         if "together" in options.only:

@@ -1,15 +1,15 @@
 """A linear layer over a handful of rows, as a decoding step has them.
 
-On a CPU in float32, libraries take up to four times as long for x·Wᵀ with fewer than eight rows as for W·xᵀ, the same
-sum with the large matrix in front; a single row is quickest as two equal ones. How long either takes is measured in
-`benchmarks/`. Knows matrices only.
+On a CPU in float32, libraries take up to four times as long for x·Wᵀ with up to eight rows as for W·xᵀ, the same sum
+with the large matrix in front, copied into rows; a single row is quickest as two equal ones. How long either takes is
+measured in `benchmarks/`. Knows matrices only.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-_FEW = range(1, 8)
+_FEW = range(1, 9)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
