@@ -93,7 +93,8 @@ class GatedLinear(nn.Module):
         gates = _bound.get()
         if gates is None:
             raise UnboundGatesError("A gated model was run without gates.")
-        y = linear(x, self.base.weight, self.base.bias)
+        base = self.base
+        y = linear(x, base.weight, base.bias)
         switch = gates.switches.get((self.layer, self.projection))
         return y if switch is None else self._add(y, x, switch)
 
@@ -116,7 +117,8 @@ class GatedLinear(nn.Module):
     def _add_(self, y: Tensor, rows: Tensor, switch: Switch) -> Tensor:
         """The same in place and in as few calls as there can be: with few rows, calls are what takes the time."""
         low = torch.mm(rows.reshape(-1, self.in_features).float(), self.down.T)
-        low.view(*rows.shape[:2], -1).mul_(switch.strength)
+        if not switch.whole:
+            low.view(*rows.shape[:2], -1).mul_(switch.strength)
         into = y[switch.rows]
         flat = into.view(-1, self.out_features)
         if y.dtype == torch.float32:

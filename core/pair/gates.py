@@ -31,11 +31,13 @@ class Switch:
             their indices, int64.
         every: whether these are all rows of the batch.
         strength: gates of these rows, (rows, 1 or pos, 1).
+        whole: whether all of them are exactly 1.
     """
 
     rows: slice | Tensor
     every: bool
     strength: Tensor
+    whole: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,7 @@ class Gates:
             rows=chosen,
             every=together and span == self.n_rows,
             strength=strength.reshape(len(strength), -1, 1),
+            whole=bool((strength == 1).all()),
         )
 
     def to(self, device: torch.device | str) -> "Gates":
