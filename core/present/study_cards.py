@@ -163,8 +163,7 @@ def _least(one: Finding) -> str:
 
 def _plain(one: Finding) -> str:
     """The finding without its claim and without the interval, which stand beside it."""
-    words = one.sentence.removeprefix(f"{one.claim}: {one.verdict}; ")
-    return _STARTS[one.verdict] + words.partition(" (95 % interval ")[0].removesuffix(".") + "."
+    return f"{_STARTS[one.verdict]}{one.words}."
 
 
 def _strip(one: Finding) -> Strip | None:

@@ -103,7 +103,7 @@ def _shapley(found: Sequence[Curve], noise: str, source: Source) -> dict[str, Fi
     if sums:
         parts = ", ".join(f"{part} {two_digits(value)}" for part, value in sums.items())
         title = f"Shapley shares by layer: {parts} in sum, {found[0].corpus} text"
-    legend = f"Each part's share of the change, pooled over prompts; all shares sum to 1. {BANDS}"
+    legend = f"Each part's share of the change, pooled over prompts; they sum to the recovery of all layers. {BANDS}"
     noise += " Shares are sampled: few orders a prompt widen the intervals."
     draw = partial(layer_bars, x_title="share of the change")
     return {"shapley": Figure(title, source, legend, noise, "study-shapley", curve_rows(found), draw, _LIMIT)}

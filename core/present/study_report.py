@@ -65,12 +65,18 @@ def unfinished(results: Results) -> str:
 def headline_section(questions: Sequence[Question]) -> Section:
     """Questions with the verdicts of their primary claims."""
     rows = tuple(
-        (f"{question.number} {question.question}" if k == 0 else "", card.claim, card.verdict, card.effect)
+        (
+            f"{question.number} {question.question}" if k == 0 else "",
+            card.claim,
+            card.verdict,
+            card.effect,
+            card.interval or "–",
+        )
         for question in questions
         for k, card in enumerate(question.primary)
     )
     silent = tuple(f"{one.number} {one.question} {one.headline}" for one in questions if not one.primary)
-    blocks: list[Block] = [Table(("question", "claim", "verdict", "effect"), rows)] if rows else []
+    blocks: list[Block] = [Table(("question", "claim", "verdict", "effect", "how sure"), rows)] if rows else []
     blocks += [Items(silent)] if silent else []
     return Section("headline", "In short", (*blocks, Text("Each claim could have come out otherwise; see its card.")))
 

@@ -34,7 +34,8 @@ the hybrid is base with these layers of the fine-tuned model: 0 is base, 1 fine-
 is its mean depth weighted by its values above 0; 0 is the first layer, 1 the last. Random adapters keep the singular
 values of each module's change and take random vectors."""
 _TESTS = f"""Intervals are 95 % percentile bootstraps of {RESAMPLES:,} resamples over documents, since tokens and words
-of one document are not independent; accuracies have exact binomial intervals. p-values are two-sided: {PERMUTATIONS:,}
+of one document are not independent; that of 3a to 3c is over random adapters too, and that of a gain in multiple
+choice is Newcombe's (1998, method 10). p-values are two-sided: {PERMUTATIONS:,}
 permutations of labels inside matched cells of a document (2a to 2d), of what controls leave of the outcome (2e to 2i),
 sign changes of paired differences (1a, 1b, 1e, 4a, 4b), McNemar's exact test (1c, 1d); depth has the rank of the
 fine-tune among random adapters, sets of layers that among random sets, one-sided. A

@@ -27,16 +27,35 @@ def carrying(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setti
     """The claims of question 3 for which there are rows."""
     layers = tables["layers"]
     return [
-        _depth(f"3{letter}", kind, in_every_adapter(layers[layers["kind"] == kind]), floors, settings)
+        _depth(
+            f"3{letter}", kind, in_every_adapter(layers[layers["kind"] == kind]), tables["prompts"], floors, settings
+        )
         for letter, kind in zip("abc", _CURVES, strict=True)
         if (layers["kind"] == kind).any()
-    ]
+    ]  # fmt: skip
 
 
 def in_every_adapter(layers: pd.DataFrame) -> pd.DataFrame:
     """The documents that were measured in every adapter: only on these can adapters be compared."""
     n_adapters = layers.groupby("document")["adapter"].transform("nunique")
     return layers[n_adapters == layers["adapter"].nunique()]
+
+
+def texts_in_words(rows: pd.DataFrame, prompts: pd.DataFrame) -> str:
+    """On whose texts something was measured, and how many of each corpus, as in `5 medical and 5 general references`.
+
+    Args:
+        rows: with `document` and `whose`.
+        prompts: the table.
+    """
+    each = rows.drop_duplicates("document")[["document", "whose"]].merge(prompts[["document", "corpus"]], on="document")
+    names = {"reference": "reference answers", "tuned": "answers of the fine-tuned model"}
+    groups = []
+    for whose, words in names.items():
+        counts = each.loc[each["whose"] == whose, "corpus"].value_counts()
+        own = [f"{counts[corpus]} {corpus}" for corpus in ("medical", "general") if corpus in counts]
+        groups += [f"{' and '.join(own)} {words}"] if own else []
+    return " and ".join(groups)
 
 
 def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
@@ -62,14 +81,17 @@ def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setting
                 p=ratio.p if ratio else None,
                 n=ratio.n if ratio else 0,
                 noise_only=bool(ratio and ratio.noise_only),
-                words=clause + (_cka_words(tables["similarity"]) if number_ == "4a" else ""),
+                words=f"{clause}, on {texts_in_words(states, tables['prompts'])}"
+                + (_cka_words(tables["similarity"]) if number_ == "4a" else ""),
                 threat="twins that differ in more than their subject",
             )
         )
     return found
 
 
-def _depth(number_: str, kind: str, layers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+def _depth(
+    number_: str, kind: str, layers: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, settings: Settings
+) -> Measured:
     kl, kl_base, tokens = layer_arrays(layers)
     # An adapter that hardly changes the text has no recovery.
     defined = kl_base.sum(axis=1) > TIMES_NOISE * floors.kl * tokens.sum(axis=1)
@@ -93,7 +115,7 @@ def _depth(number_: str, kind: str, layers: pd.DataFrame, floors: Floors, settin
         p=found.p_higher if found else None,
         n=kl.shape[1],
         noise_only=noise_only,
-        words=_depth_words(found, n_random),
+        words=f"{_depth_words(found, n_random)}, on {texts_in_words(layers, prompts)}",
         threat="random adapters that differ from the fine-tune in more than direction",
         limit=limit,
     )

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from core.study.frames import TIMES_NOISE, Floors, Settings, of_corpus, twin_ratio
-from core.study.resampling import bootstrap_mean_interval, bootstrap_ratio_interval, sign_flip_p
-from core.study.right_answers import accuracy, mcnemar
+from core.study.resampling import bootstrap_ratio_interval, sign_flip_p
+from core.study.right_answers import accuracy, mcnemar, paired_gain
 from core.study.verdicts import Measured, number
 
 LEAST_LOSS = 0.01  # nats per token: 1 % of perplexity
@@ -35,7 +35,7 @@ def learning(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setti
     ):
         own = choices[choices["corpus"] == corpus].sort_values("document")
         if len(own):
-            found.append(_choice(number_, claim, own, least, primary, settings))
+            found.append(_choice(number_, claim, own, least, primary, floors))
     if len(learnt) and len(forgot):
         found.append(_specific(pd.concat([learnt, forgot]), prompts, floors, settings))
     return found
@@ -58,27 +58,27 @@ def _loss(number_: str, claim: str, own: pd.DataFrame, least: float, floors: Flo
         n=len(own),
         noise_only=float(np.abs(change).sum() / tokens.sum()) <= TIMES_NOISE * floors.logp,
         words=f"the loss went from {number(base.sum() / tokens.sum())} to {number(tuned.sum() / tokens.sum())} nats "
-        f"per token, a change of {number(effect.value)}",
+        "per token",
         threat="reference answers that resemble the fine-tuning data in style alone, or that were part of it",
     )
 
 
-def _choice(number_: str, claim: str, own: pd.DataFrame, least: float, primary: bool, settings: Settings) -> Measured:
+def _choice(number_: str, claim: str, own: pd.DataFrame, least: float, primary: bool, floors: Floors) -> Measured:
     base, tuned = ((own[model] == own["right"]).to_numpy(dtype=bool) for model in ("base", "tuned"))
     flips = mcnemar(base, tuned)
     before, after = accuracy(base), accuracy(tuned)
-    gain = tuned.astype(np.float64) - base.astype(np.float64)
+    p_right = own[["p_right_base", "p_right_tuned"]].to_numpy(dtype=np.float64).T.clip(np.finfo(np.float64).tiny)
     return Measured(
         number=number_,
         claim=claim,
         primary=primary,
-        effect=bootstrap_mean_interval(gain, settings.seed, settings.n_resamples),
-        unit="share of questions",
+        effect=paired_gain(base, tuned),
+        unit="of the questions more right than before",
         none=0.0,
         least=least,
         p=flips.p,
         n=len(own),
-        noise_only=bool((own["base"] == own["tuned"]).all()),
+        noise_only=float(np.abs(np.log(p_right[0]) - np.log(p_right[1])).mean()) <= TIMES_NOISE * floors.logp,
         words=f"right before {number(before.value)}, after {number(after.value)} of the questions; {flips.gained} "
         f"turned right and {flips.lost} wrong, with chance at {number(float((1 / own['options']).mean()))}",
         threat="a liking for one letter that happens to be right more often",

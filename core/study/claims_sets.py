@@ -1,15 +1,18 @@
-"""Question 3 again: whether few layers, found on other prompts, carry more than as many drawn at random.
+"""Question 3 again: whether few layers, found on other prompts, carry more of this change than of random ones.
 
-Knows the tables `nested_sets` and `sets`; gives no verdicts.
+Knows the tables `nested_sets`, `sets` and `adapter_sets`; gives no verdicts.
 """
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
+from core.study.adapter_sets import AdapterSets, against_adapters
+from core.study.depth import adapters_needed
 from core.study.frames import TIMES_NOISE, Floors, Settings
 from core.study.held_out import FoundSet, HeldOut, held_out_sets
-from core.study.verdicts import Measured, number, p_words
+from core.study.verdicts import LEVEL, Measured, number, p_words
 
 LEAST_ABOVE_RANDOM = 0.1  # of the whole change
 _NAMES = {"layer": "layers", "part": "parts (attention or MLP)"}
@@ -24,29 +27,65 @@ def holding(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settin
     each = nested.drop_duplicates("document")
     noise_only = bool(each["kl_base_sum"].sum() <= TIMES_NOISE * floors.kl * each["tokens"].sum())
     found = held_out_sets(nested, tables["sets"], seed=settings.seed, n_resamples=settings.n_resamples)
-    return [_claim(one, noise_only, each["document"].nunique()) for one in found]
+    rows = tables["adapter_sets"]
+    return [
+        _claim(
+            one,
+            against_adapters(
+                rows[(rows["by"] == one.by) & (rows["reach"] == one.reach)], floors.kl, settings.seed,
+                settings.n_resamples,
+            ),
+            noise_only,
+            each["document"].nunique(),
+        )
+        for one in found
+    ]  # fmt: skip
 
 
-def _claim(found: HeldOut, noise_only: bool, n_documents: int) -> Measured:
+def _claim(found: HeldOut, others: AdapterSets | None, noise_only: bool, n_documents: int) -> Measured:
     names, percent = _NAMES[found.by], f"{100 * found.reach:g} %"
-    limit = f"a set that brings back {percent}, and random ones beside it"
-    if found.least_p is not None:
-        limit = f"more random sets, since these cannot give a p under {p_words(found.least_p)}"
     return Measured(
         number=_NUMBERS[found.by, found.reach],
-        claim=f"{names.capitalize()} that bring back {percent} on some prompts carry more on others than random ones",
+        claim=f"Few {names} carry more of this change than of random ones: as many as bring back {percent}, on prompts "
+        "they were not found on",
         primary=False,
-        effect=found.above_random,
-        unit="of the change, above random sets of the same size",
+        effect=others.above if others else None,
+        unit="of the change, above random adapters with sets of their own",
         none=0.0,
         least=LEAST_ABOVE_RANDOM,
-        p=found.p,
-        n=found.recovery.n if found.recovery else n_documents,
+        # Both must be ruled out: that any set does as well, and that any change has such a set.
+        p=max(others.p, found.p) if others and found.p is not None else None,
+        n=others.above.n if others else n_documents,
         noise_only=noise_only,
-        words=_words(found, names, percent),
-        threat="a depth at which any change would carry as much, or halves that ask much the same",
-        limit=limit,
+        words="; ".join([_words(found, names, percent), *_adapter_words(others)]),
+        threat="random adapters that differ from the fine-tune in more than direction, or halves that ask much the "
+        "same",
+        limit=_limit(found, others, percent),
     )
+
+
+def _limit(found: HeldOut, others: AdapterSets | None, percent: str) -> str:
+    if found.recovery is None:
+        return f"a set that brings back {percent}"
+    if others is None and found.by == "part":
+        return "sets of parts in random adapters, which no study seeks"
+    if others is None:
+        return f"sets in at least {adapters_needed(LEVEL)} random adapters"
+    if found.p is None or found.least_p is None:
+        return "random sets"
+    least = max(found.least_p, 1 / (len(others.random) + 1))
+    return f"more random sets and adapters, since these cannot give a p under {p_words(least)}"
+
+
+def _adapter_words(others: AdapterSets | None) -> list[str]:
+    if others is None:
+        return []
+    random = np.array(others.random)
+    return [
+        f"ranked by single layers, on {others.above.n} prompts, as many bring back {number(100 * others.own)} % of "
+        f"this change and {number(100 * float(random.mean()))} % of {len(random)} random ones on average, "
+        f"{int((random >= others.own).sum())} of these at least as much"
+    ]
 
 
 def _words(found: HeldOut, names: str, percent: str) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from core.study.frames import TIMES_NOISE, Floors, Settings, of_corpus
 from core.study.matched_test import MatchedTest, matched_test
 from core.study.matching import BINS
+from core.study.resampling import Estimate
 from core.study.slopes import slope_with_controls
 from core.study.verdicts import Measured, number
 
@@ -79,10 +80,15 @@ def _terms_words(test: MatchedTest | None) -> str:
     coarse = f"; matching left a difference in {' and '.join(off)}, which the adjusted ratio takes out" if off else ""
     return (
         f"medical words over other words is {number(test.raw_ratio)} unmatched, {number(test.ratio.value)} matched and "
-        f"{number(test.ratio_adjusted.value)} matched and adjusted, and a medical word scores higher than its like in "
-        f"{number(100 * test.auroc_adjusted.value)} % of pairs ({test.n_medical} medical words, {test.dropped_medical} "
-        f"without their like{coarse})"
+        f"{number(test.ratio_adjusted.value)} matched and adjusted; the adjusted AUROC is "
+        f"{_with_interval(test.auroc_adjusted)} ({test.n_medical} medical words, {test.dropped_medical} without their "
+        f"like{coarse})"
     )
+
+
+def _with_interval(found: Estimate) -> str:
+    ends = "" if found.low is None or found.high is None else f", {number(found.low)} to {number(found.high)}"
+    return f"{number(found.value)}{ends}"
 
 
 def _explanations(number_: str, texts: str, answers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
@@ -116,7 +122,7 @@ def _slope(
     mean = float(kl.mean())
     words = "the answers do not differ in it beyond their length"
     if found and mean > 0:
-        words = f"{number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
+        words = f"that is {number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
     return Measured(
         number=number_,
         claim=claim,

@@ -188,10 +188,16 @@ def _answer_sums(results: Results, corpus: str, column: str) -> pd.DataFrame:
     return answers[[column, "tokens"]].set_axis(["above", "below"], axis=1)
 
 
+def _of_references(results: Results, name: str) -> pd.DataFrame:
+    """Rows of a table on reference answers: only those are the same text in both studies."""
+    table = results.tables[name]
+    return table[table["whose"] == "reference"]
+
+
 def _drifts(results: Results) -> pd.DataFrame:
     if "representations" not in results.tables:
         return pd.DataFrame(columns=["above", "below"])
-    mean = results.tables["representations"].groupby("document")["drift_norm"].mean()
+    mean = _of_references(results, "representations").groupby("document")["drift_norm"].mean()
     return pd.DataFrame({"above": mean, "below": 1.0})
 
 
@@ -216,7 +222,7 @@ def _two(sums: Floats) -> tuple[Floats, Floats]:
 def _centres(a: Results, b: Results, corpus: str, documents: pd.Series, seed: int, n: int) -> list[Difference]:
     if not all("layers" in one.tables for one in (a, b)):
         return []
-    wide = [layer_sums(one.tables["layers"], one.tables["prompts"], corpus, "single") for one in (a, b)]
+    wide = [layer_sums(_of_references(one, "layers"), one.tables["prompts"], corpus, "single") for one in (a, b)]
     index = wide[0].index.intersection(wide[1].index).intersection(documents).sort_values()
     noisy = [
         own.loc[index, "kl_base_sum"].sum() <= TIMES_NOISE * one.floors.kl * own.loc[index, "tokens"].sum()

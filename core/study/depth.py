@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import ArgumentError, ShapeError
-from core.study.resampling import RESAMPLES, Estimate, Floats, estimate, permutation_p, resampled_sums
+from core.study.resampling import RESAMPLES, Estimate, Floats, estimate, permutation_p, resampled_means, resampled_sums
 
 CURVES = ("single", "without", "prefix")
 
@@ -20,7 +20,8 @@ class Depth:
 
     Attributes:
         centre: centre of the curve.
-        above_random: by how much it lies above the mean centre of the random adapters, on the same documents.
+        above_random: by how much it lies above the mean centre of the random adapters, on the same documents; its
+            interval is over documents and over random adapters.
         random: centres of the random adapters, over all documents.
         p_higher: one-sided: (r + 1)/(n + 1), with r random adapters at least as high.
         p: two-sided.
@@ -98,7 +99,7 @@ def depth_against_random(
     by_document = np.concatenate([kl, kl_base[..., None]], axis=2).transpose(1, 0, 2)
     drawn = resampled_sums(by_document, seed, n_resamples)
     resampled = centre_of_mass(layer_curve(drawn[..., :-1], drawn[..., -1], kind))
-    above, n = resampled[:, 0] - resampled[:, 1:].mean(axis=1), kl.shape[1]
+    above, n = resampled[:, 0] - resampled_means(resampled[:, 1:], seed), kl.shape[1]
     p_higher, p = permutation_p(float(centres[0]), centres[1:])
     curve = layer_curve(kl[0].sum(axis=0), kl_base[0].sum(), kind)
     return Depth(

@@ -2,8 +2,8 @@
 
 Each pass follows from what the passes before it left in the journal, and from nothing else, so it is the same however
 often a study was stopped. Layers are ranked on one half of the swept prompts, nested sets are grafted there, and the
-smallest that reaches 80 % and 90 % is grafted on the other half, beside random sets. Knows prompts and rows; runs
-nothing.
+smallest that reaches 80 % and 90 % is grafted on the other half, beside random sets; and so are as many layers of
+every random adapter's own ranking. Knows prompts and rows; runs nothing.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from random import Random
 
 from core.intervene.sets import Unit, units_of
+from core.study.adapter_sets import best_layers, worth_of
 from core.study.frames import TIMES_NOISE
 from core.study.halves import halves
 from core.study.prompts import StudyPrompt, batches
 from core.study.ranking import Ranking, rank_units
+from core.study.schema import VISITED, Row
 from core.study.settings import StudySettings
 from core.study.store import StudyStore
 from core.study.tasks import AskedSet, Task, Visit
@@ -42,10 +44,15 @@ def unmeasured(prompts: Sequence[StudyPrompt], settings: StudySettings, done: Co
     ]
 
 
-def visits_expected(prompts: Sequence[StudyPrompt], settings: StudySettings) -> int:
-    """How many visits sets of layers will take, as far as it can be told before prompts are measured."""
+def visits_expected(prompts: Sequence[StudyPrompt], settings: StudySettings) -> dict[str, int]:
+    """How many visits each table of sets will take, as far as it can be told before prompts are measured."""
     found = halves(prompts, settings.seed) if settings.sets_by else {}
-    return 2 * len(found) if len(set(found.values())) == 2 else 0
+    if len(set(found.values())) < 2:
+        return dict.fromkeys(VISITED, 0)
+    controlled = {found[prompt.place] for prompt in prompts if prompt.place in found and prompt.controlled}
+    n_controlled = sum(prompt.controlled and prompt.place in found for prompt in prompts)
+    adapters = n_controlled if settings.compares_adapters and len(controlled) == 2 else 0
+    return {"nested_sets": len(found), "sets": len(found), "adapter_sets": adapters}
 
 
 def nested_visits(store: StudyStore, prompts: Sequence[StudyPrompt], settings: StudySettings) -> list[Visit]:
@@ -87,6 +94,38 @@ def scoring_visits(
         for text in texts
         if asked[text.half]
     ]
+
+
+def adapter_visits(
+    store: StudyStore, prompts: Sequence[StudyPrompt], settings: StudySettings, floor: float
+) -> list[Visit]:
+    """The last pass: on each half, as many layers as the set found on the other has, best there in each adapter.
+
+    Args:
+        store, prompts, settings, floor: as for `scoring_visits`.
+    """
+    if not settings.compares_adapters:
+        return []
+    texts, rankings = _ranked(store, prompts, settings)
+    controlled = [text for text in texts if text.prompt.controlled]
+    half_of = {text.prompt.place: text.half for text in controlled}
+    rows: dict[int, list[Row]] = {}
+    for place, tables in store.tables(half_of):
+        rows.setdefault(half_of[place], []).extend(tables.get("layers", []))
+    worth = {half: worth_of(own) for half, own in rows.items()}
+    sizes = {(half, reach): size for (half, by, reach), size in smallest_sizes(store, floor).items() if by == "layer"}
+    visits = []
+    for text in controlled:
+        other = 1 - text.half
+        asked = tuple(
+            AskedSet(other, "layer", reach, 0, tuple(map(Unit, best_layers(own, size))), adapter)
+            for (half, reach), size in sorted(sizes.items())
+            if half == other and size is not None and other in rankings
+            for adapter, own in sorted(worth.get(other, {}).items())
+        )
+        if asked:
+            visits.append(Visit("adapter_sets", text.prompt, text.half, text.whose, text.ids, asked))
+    return visits
 
 
 def smallest_sizes(store: StudyStore, floor: float) -> dict[tuple[int, str, float], int | None]:

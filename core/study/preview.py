@@ -4,7 +4,7 @@ Knows corpora and a pair's prompts; measures only what is timed, and keeps none 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -92,7 +92,7 @@ class StudyPreview:
         seconds_plain, seconds_swept, seconds_controlled: measured for one prompt of each sort, each with what it has
             beyond the sort before; null where none was timed.
         visits: how often swept prompts are visited again for sets of layers.
-        seconds_visit: measured for one such visit, the mean of both sorts; null where none was timed.
+        seconds_visit: measured for such visits, the mean of all sorts; null where none was timed.
         seconds: estimate for all prompts at this rate; null where nothing was timed.
     """
 
@@ -137,8 +137,9 @@ def preview_study(
         problems[prompt.place] = problem_of(pair, prompt, settings)
     usable = [prompt for prompt in prompts if problems[prompt.place] is None]
     plain, swept, controlled = _seconds(pair, usable, settings, progress) if timed else (None, None, None)
-    visits = visits_expected(prompts, settings)
-    visit = _seconds_visit(pair, usable, settings, progress) if timed and visits else None
+    expected = visits_expected(prompts, settings)
+    visits = sum(expected.values())
+    visit = _seconds_visit(pair, usable, settings, expected, progress) if timed and visits else None
     n_swept, n_controlled = (sum(getattr(p, name) for p in usable) for name in ("swept", "controlled"))
     counts = ((plain, len(usable)), (swept, n_swept), (controlled, n_controlled), (visit, visits))
     return StudyPreview(
@@ -180,12 +181,30 @@ def _seconds(
 
 
 def _seconds_visit(
-    pair: Pair, usable: Sequence[StudyPrompt], settings: StudySettings, progress: Progress | None
+    pair: Pair,
+    usable: Sequence[StudyPrompt],
+    settings: StudySettings,
+    expected: Mapping[str, int],
+    progress: Progress | None,
 ) -> float | None:
     """Seconds a visit for sets of layers, of as many as there will be; which layers they hold does not matter."""
     prompt = next((one for one in usable if one.row.answer), None)
     if prompt is None:
         return None
+    tell = partial(_tell, progress, "visit")
+    # All sets of one half and of the other, which come in two visits.
+    seconds = _timed_visit(pair, prompt, _some_sets(pair, settings), settings, tell) / 2
+    seconds *= expected["nested_sets"] + expected["sets"]
+    if expected["adapter_sets"]:
+        few = min(TIMED_ADAPTERS, settings.random_adapters)
+        third = tuple(units_of(pair.n_layers, "layer")[::3])
+        sets = [AskedSet(0, "layer", reach, 0, third, adapter) for reach in REACHES for adapter in range(1 + few)]
+        scale = (1 + settings.random_adapters) / (1 + few)
+        seconds += expected["adapter_sets"] * scale * _timed_visit(pair, prompt, sets, settings, tell)
+    return seconds / sum(expected.values())
+
+
+def _some_sets(pair: Pair, settings: StudySettings) -> list[AskedSet]:
     sets = []
     for by in settings.sets_by:
         units = units_of(pair.n_layers, by)
@@ -195,11 +214,16 @@ def _seconds_visit(
             Random(number).sample(units, len(units) // 3) for number in range(len(REACHES) * (1 + settings.random_sets))
         ]
         sets += [AskedSet(0, by, None, number, tuple(sorted(own))) for number, own in enumerate(chosen)]
+    return sets
+
+
+def _timed_visit(
+    pair: Pair, prompt: StudyPrompt, sets: Sequence[AskedSet], settings: StudySettings, tell: Progress
+) -> float:
     started = time.perf_counter()
-    visit = Visit("sets", prompt, 0, "reference", None, tuple(sets))
-    for _ in visit.results(pair, settings, partial(_tell, progress, "visit")):
+    for _ in Visit("sets", prompt, 0, "reference", None, tuple(sets)).results(pair, settings, tell):
         pass
-    return (time.perf_counter() - started) / 2
+    return time.perf_counter() - started
 
 
 def _as(prompt: StudyPrompt, swept: bool, controlled: bool) -> StudyPrompt:

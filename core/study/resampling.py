@@ -62,6 +62,23 @@ def resampled_sums(sums: ArrayLike, seed: int = 0, n_resamples: int = RESAMPLES)
     return found
 
 
+def resampled_means(values: ArrayLike, seed: int = 0) -> Floats:
+    """Means over columns drawn with replacement, in every row anew: what was drawn at random besides documents.
+
+    Args:
+        values: (n_resamples, columns).
+        seed: of the draws, which are others than those of `resampled_sums`.
+
+    Returns:
+        (n_resamples,) float64.
+    """
+    own = np.asarray(values, dtype=np.float64)
+    n = own.shape[1]
+    times = np.random.default_rng([seed, 1]).multinomial(n, np.full(n, 1 / n), size=len(own))
+    found: Floats = (own * times).sum(axis=1) / n
+    return found
+
+
 def estimate(value: float, resampled: ArrayLike, n: int) -> Estimate:
     """A value with the percentile interval of its resampled values; none where one of them is undefined."""
     values = np.asarray(resampled, dtype=np.float64)

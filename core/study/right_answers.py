@@ -64,3 +64,39 @@ def accuracy(right: Sequence[bool]) -> Estimate:
     count = int(np.asarray(right, dtype=bool).sum())
     found = binomtest(count, n).proportion_ci(confidence_level=0.95, method="exact")
     return Estimate(count / n, float(found.low), float(found.high), n)
+
+
+def paired_gain(right_base: Sequence[bool], right_tuned: Sequence[bool]) -> Estimate:
+    """How much larger the share of right answers is after than before, with its 95 % interval.
+
+    Unlike a bootstrap's, the interval keeps a width where few answers flipped or none.
+
+    Args:
+        right_base, right_tuned: (questions,) whether each model is right, in the same order.
+
+    Raises:
+        ShapeError: the lengths differ, or there are no answers.
+
+    Source: Newcombe 1998, Statistics in Medicine 17:2635, method 10; Wilson's intervals by scipy.
+    """
+    flips = mcnemar(right_base, right_tuned)
+    both, gained, lost, neither = flips.both, flips.gained, flips.lost, flips.neither
+    n = len(right_base)
+    if not n:
+        raise ShapeError("There are no answers to count.", "Ask at least one question.")
+    after, before = (both + gained) / n, (both + lost) / n
+    (low_after, high_after), (low_before, high_before) = (
+        binomtest(count, n).proportion_ci(method="wilson") for count in (both + gained, both + lost)
+    )
+    product = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
+    alike = float(both * neither - gained * lost)
+    if alike > 0:
+        alike = max(alike - n / 2, 0.0)
+    phi = alike / product**0.5 if product else 0.0
+
+    def width(one: float, other: float) -> float:
+        return float(max(one**2 - 2 * phi * one * other + other**2, 0.0) ** 0.5)
+
+    gain = after - before
+    low = gain - width(after - low_after, high_before - before)
+    return Estimate(gain, low, gain + width(high_after - after, before - low_before), n)

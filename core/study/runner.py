@@ -16,12 +16,13 @@ from core.study.corpora import Corpus, read_corpora
 from core.study.engines import Engine, Result, Stop
 from core.study.frames import Floors
 from core.study.pairs import PairChoice, PairFacts
-from core.study.passes import nested_visits, scoring_visits, unmeasured, visits_expected
+from core.study.passes import adapter_visits, nested_visits, scoring_visits, unmeasured, visits_expected
 from core.study.prompts import StudyPrompt, study_prompts
 from core.study.schema import SCHEMA, VISITED
 from core.study.settings import StudySettings, from_plain, to_plain
 from core.study.store import StudyStore, create_store, open_store, read_record
 from core.study.study_log import StudyLog, StudyProgress
+from core.study.tasks import Visit
 
 _NOTE_SECONDS = 2.0
 
@@ -172,7 +173,7 @@ def _record(
         "prompts": len(prompts),
         "done": 0,
         "sets_done": 0,
-        "sets_of": visits_expected(prompts, settings),
+        "sets_of": sum(visits_expected(prompts, settings).values()),
         "left_out": list(left_out),
         "tables": {},
         "runs": [],
@@ -222,9 +223,13 @@ def _results(
     if len(log.done) < len(prompts):
         return
     floor = facts_from(store.record).floors.kl
+    passes: dict[str, Callable[[], list[Visit]]] = {
+        "nested_sets": lambda: nested_visits(store, prompts, settings),
+        "sets": lambda: scoring_visits(store, prompts, settings, floor),
+        "adapter_sets": lambda: adapter_visits(store, prompts, settings, floor),
+    }
     for table in VISITED:
-        nested = table == VISITED[0]
-        visits = nested_visits(store, prompts, settings) if nested else scoring_visits(store, prompts, settings, floor)
+        visits = passes[table]()
         log.expect(table, len(visits))
         there = store.visited(table)
         yield from engine.run([one for one in visits if one.prompt.place not in there], settings, stop)

@@ -62,6 +62,11 @@ TABLES: dict[str, dict[str, str]] = {
         "number": "integer", "size": "integer", "units": "text", "tokens": "integer", "kl_sum": "number",
         "kl_base_sum": "number", "recovery": "number",
     },
+    "adapter_sets": {
+        **_KEY, "whose": "text", "half": "integer", "found_on": "integer", "by": "text", "reach": "number",
+        "adapter": "integer", "size": "integer", "units": "text", "tokens": "integer", "kl_sum": "number",
+        "kl_base_sum": "number", "recovery": "number",
+    },
     "representations": {
         **_KEY, "whose": "text", "layer": "integer", "tokens": "integer", "drift_norm": "number",
         "drift_cosine": "number",
@@ -78,7 +83,7 @@ TABLES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 SUMMED_UP = ("similarity",)
 """Tables made of the whole study; all others grow prompt by prompt."""
-VISITED = ("nested_sets", "sets")
+VISITED = ("nested_sets", "sets", "adapter_sets")
 """Tables for which prompts are visited again, in this order, when all of them have been measured."""
 
 

@@ -22,7 +22,7 @@ MEASUREMENTS: dict[str, str] = {
     "shapley": "Shapley shares of every layer's attention and MLP, on the same prompts",
     "controls": "the layers again in random adapters, on a few prompts",
     "sets": "the smallest sets of layers that bring back 80 % and 90 %: found on one half of these prompts, scored on "
-    "the other beside random sets",
+    "the other beside random sets and, with `controls`, beside random adapters' own sets",
     "part-sets": "the same of every layer's attention and MLP",
     "representations": "how far fine-tuning moved the states after every layer",
 }
@@ -96,6 +96,11 @@ class StudySettings:
     def sets_by(self) -> tuple[str, ...]:
         """What sets are made of: `layer`, `part`, both or nothing."""
         return tuple(by for name, by in SETS.items() if self.measures(name))
+
+    @property
+    def compares_adapters(self) -> bool:
+        """Whether sets of layers are sought in random adapters too."""
+        return "layer" in self.sets_by and self.measures("controls") and "single" in self.control_kinds
 
     @property
     def sha256(self) -> str:

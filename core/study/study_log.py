@@ -4,6 +4,7 @@ Knows the store; measures nothing.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -45,7 +46,8 @@ class StudyLog:
     Args:
         store: of the study.
         engine: who measures.
-        n_prompts, n_visits: how many there are to come, visits as far as it can be told.
+        n_prompts: how many there are to come.
+        n_visits: table → how many visits it takes, as far as it can be told.
 
     Attributes:
         done: places of the prompts that have been measured.
@@ -53,12 +55,12 @@ class StudyLog:
         complete: whether nothing is left to do; the runner says so.
     """
 
-    def __init__(self, store: StudyStore, engine: Engine, n_prompts: int, n_visits: int) -> None:
+    def __init__(self, store: StudyStore, engine: Engine, n_prompts: int, n_visits: Mapping[str, int]) -> None:
         self._store, self._engine, self._n_prompts = store, engine, n_prompts
         self.done = store.done()
         self.visited = {table: store.visited(table) for table in VISITED}
         self.complete = False
-        self._expected = dict.fromkeys(VISITED, n_visits // len(VISITED))
+        self._expected = dict(n_visits)
         self._before, self._started = (len(self.done), self._n_visited), time.monotonic()
         self._earlier = store.record["runs"]
 

@@ -3,11 +3,12 @@
 Both carry everything they need, so a process anywhere can do them. Knows a pair, prompts and sets; keeps nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from core.intervene.set_function import SetFunction
+from core.intervene.random_adapter import random_adapter
+from core.intervene.set_function import SetFunction, part_of
 from core.intervene.sets import Unit, set_name
 from core.pair.pair import Pair
 from core.study.measure_prompt import (
@@ -51,6 +52,7 @@ class AskedSet:
         reach: the recovery it was found for; None for one of the nested sets among which is searched.
         number: 0 is the set found, 1, 2, … are random ones.
         units: the set.
+        adapter: in which to graft it: 0 is the fine-tune, 1, 2, … are random adapters.
     """
 
     found_on: int
@@ -58,6 +60,7 @@ class AskedSet:
     reach: float | None
     number: int
     units: tuple[Unit, ...]
+    adapter: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Visit:
     """One prompt, and the sets to graft on the text on which its layers were measured.
 
     Attributes:
-        table: which the rows are for: `nested_sets` or `sets`.
+        table: which the rows are for: one of `VISITED`.
         prompt: the question.
         half: the prompt's own.
         whose: whose text it is.
@@ -105,11 +108,23 @@ class Visit:
         asked = prompt_of(pair, self.prompt, settings)
         text = reference_ids(pair, asked, self.prompt.row.answer or "") if self.text is None else self.text
         ids, predicted = swept_text(pair, asked, text, settings)
-        function = SetFunction(pair, ids, predicted)
         n = len(predicted)
         tell = partial(progress, "sets of layers") if progress else None
-        found = function.k([one.units for one in self.sets], tell)
-        rows: list[Row] = [
+        rows: list[Row] = []
+        adapters = sorted({one.adapter for one in self.sets})
+        for place, adapter in enumerate(adapters):
+            own = [one for one in self.sets if one.adapter == adapter]
+            changed = random_adapter(pair, settings.seed + adapter - 1) if adapter else pair
+            function = SetFunction(changed, ids, predicted)
+            rows += self._rows(pair, own, function, n, part_of(tell, place, 1, len(adapters)))
+        yield Visited(self.prompt.place, self.table, tuple(complete_rows(self.prompt, self.table, rows)))
+
+    def _rows(
+        self, pair: Pair, sets: Sequence[AskedSet], function: SetFunction, n: int, tell: Callable[[float], None] | None
+    ) -> list[Row]:
+        """One a set, all grafted in one adapter."""
+        found = function.k([one.units for one in sets], tell)
+        return [
             {
                 "whose": self.whose,
                 "half": self.half,
@@ -117,6 +132,7 @@ class Visit:
                 "by": one.by,
                 "reach": one.reach,
                 "number": one.number,
+                "adapter": one.adapter,
                 "size": len(one.units),
                 "units": set_name(one.units, pair.n_layers),
                 "tokens": n,
@@ -124,6 +140,5 @@ class Visit:
                 "kl_base_sum": function.k_base * n,
                 "recovery": 1 - k / function.k_base if function.defined else None,
             }
-            for one, k in zip(self.sets, found, strict=True)
+            for one, k in zip(sets, found, strict=True)
         ]
-        yield Visited(self.prompt.place, self.table, tuple(complete_rows(self.prompt, self.table, rows)))

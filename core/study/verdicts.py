@@ -9,7 +9,8 @@ Every claim states in advance which direction it claims and the smallest effect 
 4. `inconclusive`: everything else, and everything measured on fewer than 10 documents.
 
 Each question has its primary claims, corrected together by Holm; all other claims of the study are corrected together
-by Benjamini and Hochberg. Knows effects; knows no tables.
+by Benjamini and Hochberg. Claims that rules 1 or 4 settle whatever their p is are not counted. Knows effects; knows no
+tables.
 """
 
 import math
@@ -75,7 +76,8 @@ class Finding:
         p: uncorrected; null with the effect.
         p_corrected: for the number of primary, or of other, claims.
         n: documents, questions or pairs of them.
-        sentence: the finding in words.
+        words: what was found, as a clause with its numbers.
+        sentence: the finding in words: claim, verdict, effect with its interval, then `words`.
         would_change_it: what would make the verdict another.
         none: the effect that is no effect: 0 of a difference, 1 of a ratio.
         least: the smallest effect in the claimed direction that would matter; stated before looking.
@@ -92,6 +94,7 @@ class Finding:
     p: float | None
     p_corrected: float | None
     n: int
+    words: str
     sentence: str
     would_change_it: str
     none: float
@@ -106,9 +109,13 @@ def settle(measured: Sequence[Measured]) -> tuple[Finding, ...]:
     families.append((benjamini_hochberg, [one for one in measured if not one.primary]))
     corrected: dict[str, float] = {}
     for correct, family in families:
-        tested = {one.number: one.p for one in family if one.p is not None}
+        tested = {one.number: one.p for one in family if one.p is not None and _is_tested(one)}
         corrected.update(zip(tested, correct(list(tested.values())), strict=True))
     return tuple(_finding(one, corrected.get(one.number)) for one in measured)
+
+
+def _is_tested(one: Measured) -> bool:
+    return not one.noise_only and one.n >= FEWEST_DOCUMENTS
 
 
 def verdict_of(one: Measured, p_corrected: float | None) -> Verdict:
@@ -141,6 +148,7 @@ def _finding(one: Measured, p_corrected: float | None) -> Finding:
         p=one.p,
         p_corrected=p_corrected,
         n=one.n,
+        words=one.words,
         sentence=_sentence(one, verdict, ends, p_corrected),
         would_change_it=_would_change(one, verdict, ends, p_corrected),
         none=one.none,
@@ -158,10 +166,13 @@ def _interval(effect: Estimate | None) -> tuple[float, float] | None:
 def _sentence(one: Measured, verdict: Verdict, ends: tuple[float, float] | None, p_corrected: float | None) -> str:
     if verdict == "no difference to explain":
         return f"{one.claim}: no difference to explain; {one.words}."
-    numbers = "" if ends is None else f" (95 % interval {number(ends[0])} to {number(ends[1])}; n = {one.n}"
-    if numbers:
-        numbers += f"; p = {p_words(p_corrected)} corrected)" if p_corrected is not None else ")"
-    return f"{one.claim}: {verdict}; {one.words}{numbers}."
+    if one.effect is None:
+        return f"{one.claim}: {verdict}; {one.words}."
+    effect = f"{number(one.effect.value)} {one.unit}"
+    if ends is not None:
+        p = "" if p_corrected is None else f"; p = {p_words(p_corrected)} corrected"
+        effect += f" (95 % interval {number(ends[0])} to {number(ends[1])}; n = {one.n}{p})"
+    return f"{one.claim}: {verdict}; {effect}; {one.words}."
 
 
 def _would_change(one: Measured, verdict: Verdict, ends: tuple[float, float] | None, p: float | None) -> str:
@@ -172,13 +183,13 @@ def _would_change(one: Measured, verdict: Verdict, ends: tuple[float, float] | N
         return f"An interval that reaches {number(one.none)} on other documents; {one.threat}."
     if verdict == "not supported":
         return f"An interval that reaches {least} on other documents."
+    if one.n < FEWEST_DOCUMENTS and one.effect is not None:
+        return f"At least {FEWEST_DOCUMENTS} documents; there are {one.n}."
     if ends is None or one.effect is None or p is None:
         return f"Something to compare: {one.limit or 'more documents with both kinds in them'}."
     wanted = (
         f"An interval wholly beyond {number(one.none)} with p at most {LEVEL:g}, or one that does not reach {least}"
     )
-    if one.n < FEWEST_DOCUMENTS:
-        return f"At least {FEWEST_DOCUMENTS} documents; there are {one.n}."
     if one.limit and p > LEVEL:
         return f"{wanted}; {one.limit}."
     half = (ends[1] - ends[0]) / 2

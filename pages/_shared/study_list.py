@@ -10,10 +10,10 @@ from pages._shared.resources import study_desk
 EMPTY = (
     "A study asks both models many prompts instead of one, on medical and on general questions, and answers four "
     "questions with claims that can turn out false: did it learn medicine and did it forget, is the divergence on "
-    "medical terms and in explanations, do higher layers carry it, and what moved inside. Every number has an interval "
-    "over documents, and every claim says what would change it. **None has been run on this server yet.** It takes "
-    "minutes to hours: 80 of the shipped questions took 28 minutes on two CPU cores (their report is in "
-    "`docs/study` of the project). The preview measures how long it takes on this machine before anything starts."
+    "medical terms and in explanations, do higher layers carry it, and what moved inside. Every effect that is tested "
+    "has an interval over documents, and every claim says what would change it. **None has been run on this server "
+    "yet.** It takes minutes to hours; a report of the shipped questions is in `docs/study` of the project. The preview "
+    "measures how long it takes on this machine before anything starts."
 )
 
 

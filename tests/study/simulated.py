@@ -130,6 +130,7 @@ def _layers(seed: int, ids: list[str], change: float, shift: float) -> pd.DataFr
     return pd.DataFrame(
         {
             "document": np.array(ids)[document],
+            "whose": "reference",
             "adapter": adapter,
             "kind": "single",
             "layer": layer,
@@ -141,17 +142,17 @@ def _layers(seed: int, ids: list[str], change: float, shift: float) -> pd.DataFr
 
 
 def sets_of(
-    seed: int, ids: list[str], change: float = 1.0, few: float = 0.0, n_random: int = 20
+    seed: int, ids: list[str], change: float = 1.0, few: float = 0.0, n_random: int = 20, n_adapters: int = 199
 ) -> dict[str, pd.DataFrame]:
     """Nested sets of twelve layers, and sets of 3 and 5 on the half they were not found on.
 
-    A set has a recovery of its own, a document moves it a little; the set found is one more random set, better by
-    `few`.
+    A set has a recovery of its own, a document moves it a little; the set found is one more random set, and that of
+    the fine-tune one more random adapter's, each better by `few`.
     """
     draw = np.random.default_rng(seed)
     base = dict(zip(ids, draw.uniform(5, 20, len(ids)), strict=True))
     common = {"by": "layer", "tokens": 100}
-    nested, sets = [], []
+    nested, sets, adapters = [], [], []
     for k, document in enumerate(ids):
         row = {"document": document, "kl_base_sum": change * base[document], **common}
         for size in range(1, 13):
@@ -167,7 +168,16 @@ def sets_of(
                     kl = max(0.0, 1 - recovery - draw.normal(0, 0.03)) * kl_base
                     key = {"document": document, "found_on": half, "reach": reach, "number": number, "size": size}
                     sets.append({**key, "units": "0-3", "kl_sum": kl, "kl_base_sum": kl_base, **common})
-    return {"nested_sets": pd.DataFrame(nested), "sets": pd.DataFrame(sets)}
+            of_adapters = draw.normal(0.45, 0.1, 1 + n_adapters)
+            of_adapters[0] += few
+            for adapter, recovery in enumerate(of_adapters):
+                for document in ids[1 - half :: 2]:
+                    kl_base = change * base[document]
+                    kl = (1 - recovery - draw.normal(0, 0.03)) * kl_base
+                    key = {"document": document, "found_on": half, "reach": reach, "adapter": adapter, "size": size}
+                    adapters.append({**key, "kl_sum": max(0.0, kl), "kl_base_sum": kl_base, **common})
+    tables = {"nested_sets": nested, "sets": sets, "adapter_sets": adapters}
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
 def _states(draw: np.random.Generator, ids: list[str], change: float, drift: float) -> pd.DataFrame:
@@ -176,8 +186,8 @@ def _states(draw: np.random.Generator, ids: list[str], change: float, drift: flo
         size = np.exp(draw.normal(-2, 0.15) + (drift if k < len(ids) / 2 else 0.0))
         for layer in range(4):
             moved = change * size * (1 + layer)
-            rows.append((document, layer, moved, moved**2 / 2, 100))
-    return pd.DataFrame(rows, columns=["document", "layer", "drift_norm", "drift_cosine", "tokens"])
+            rows.append((document, "reference", layer, moved, moved**2 / 2, 100))
+    return pd.DataFrame(rows, columns=["document", "whose", "layer", "drift_norm", "drift_cosine", "tokens"])
 
 
 def _choices(draw: np.random.Generator, change: float, turned: float, n: int = 300) -> pd.DataFrame:
@@ -192,6 +202,8 @@ def _choices(draw: np.random.Generator, change: float, turned: float, n: int = 3
             "right": right,
             "base": base,
             "tuned": tuned,
+            "p_right_base": np.where(base == right, 0.4, 0.2),
+            "p_right_tuned": np.where(tuned == right, 0.4, 0.2),
             "options": 4,
         }
     )

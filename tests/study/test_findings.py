@@ -60,7 +60,8 @@ def measured(low: float, high: float, p: float = 0.001, **changed: object) -> Me
 def test_the_rules_case_by_case(one: Measured, verdict: str) -> None:
     (finding,) = settle([one])
     assert finding.verdict == verdict
-    assert f": {verdict}; it did" in finding.sentence
+    assert finding.sentence.startswith(f"It does: {verdict}; ")
+    assert finding.sentence.endswith("; it did.")
     assert finding.would_change_it
 
 
@@ -74,6 +75,18 @@ def test_primary_claims_are_corrected_within_their_question_and_others_together(
         measured(0.2, 0.5, p=None, number="3c", primary=False),
     ]
     assert [finding.p_corrected for finding in settle(claims)] == pytest.approx([0.06, 0.06, 0.04, 0.04, 0.04, None])
+
+
+def test_claims_that_their_p_does_not_settle_are_not_counted_in_corrections() -> None:
+    claims = [
+        measured(0.2, 0.5, p=0.04, number="1a"),
+        measured(0.2, 0.5, p=0.001, number="1b", noise_only=True),
+        measured(0.2, 0.5, p=0.001, number="1c", n=9),
+    ]
+    found = settle(claims)
+    assert [one.p_corrected for one in found] == [pytest.approx(0.04), None, None]
+    assert [one.verdict for one in found] == ["supported", "no difference to explain", "inconclusive"]
+    assert found[2].would_change_it == "At least 10 documents; there are 9."
 
 
 def test_more_documents_are_asked_for_where_they_would_decide() -> None:

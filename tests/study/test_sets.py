@@ -14,11 +14,13 @@ import pytest
 from scipy.stats import binom
 
 from core.errors import ArgumentError
+from core.intervene.random_adapter import random_adapter
 from core.intervene.set_function import SetFunction
 from core.intervene.sets import Unit, set_name, units_of
 from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Message
+from core.study.adapter_sets import against_adapters
 from core.study.corpora import CorpusRow
 from core.study.engines import LocalEngine
 from core.study.findings import Settings, findings
@@ -105,7 +107,8 @@ def test_the_smallest_size_is_that_of_pooled_recovery() -> None:
 @pytest.fixture(scope="module")
 def study(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudySettings]:
     root = tmp_path_factory.mktemp("sets")
-    settings = small_settings(root, measurements=("reference", "answers", "layers", "shapley", "sets", "part-sets"))
+    measurements = ("reference", "answers", "layers", "controls", "shapley", "sets", "part-sets")
+    settings = small_settings(root, measurements=measurements, control_prompts=2, random_adapters=2)
     seen: list[StudyProgress] = []
     outcome = run_study(LocalEngine(pair), settings, root / "study", seen.append)
     assert outcome.state == "finished"
@@ -150,8 +153,10 @@ def test_every_number_is_that_of_the_set_grafted_alone(pair: Pair, study: tuple[
     for table in VISITED:
         rows = read_table(folder, table)
         for document, own in rows.groupby("document"):
-            function = function_of(pair, str(document), folder, settings)
             for _, row in own.iloc[::3].iterrows():
+                adapter = row.adapter if table == "adapter_sets" else 0
+                changed = random_adapter(pair, settings.seed + adapter - 1) if adapter else pair
+                function = function_of(changed, str(document), folder, settings)
                 (k,) = function.k([units_from(row.units, row.by)])
                 assert row.kl_sum == pytest.approx(k * row.tokens, rel=1e-4, abs=1e-7)
                 assert row.kl_base_sum == pytest.approx(function.k_base * row.tokens, rel=1e-6)
@@ -159,7 +164,7 @@ def test_every_number_is_that_of_the_set_grafted_alone(pair: Pair, study: tuple[
 
 
 def test_no_set_is_scored_on_the_half_it_was_found_on(study: tuple[Path, StudySettings]) -> None:
-    nested, sets = (read_table(study[0], table) for table in VISITED)
+    nested, sets = (read_table(study[0], table) for table in VISITED[:2])
     half = nested.groupby("document").half.first()
     assert set(half) == {0, 1}
     assert (nested.half == nested.found_on).all()
@@ -187,12 +192,29 @@ def test_prompts_are_ranked_by_their_own_half_alone(study: tuple[Path, StudySett
         assert best.tolist() == [str(worth.idxmax())], half
 
 
+def test_every_adapter_has_its_own_best_layers_of_the_other_half(study: tuple[Path, StudySettings]) -> None:
+    layers, sets, found = (read_table(study[0], name) for name in ("layers", "sets", "adapter_sets"))
+    controlled = set(layers[layers.adapter > 0].document)
+    half = found.groupby("document").half.first()
+    assert set(half.index) == controlled
+    assert set(half) == {0, 1}
+    assert set(found.adapter) == {0, 1, 2}
+    sizes = sets[(sets.by == "layer") & (sets.number == 0)].groupby(["found_on", "reach"])["size"].first()
+    alone = layers[(layers.kind == "single") & layers.document.isin(controlled)]
+    alone = alone.assign(worth=alone.kl_base_sum - alone.kl_sum)
+    for _, row in found.iterrows():
+        assert (row.half, row["size"]) == (1 - row.found_on, sizes[row.found_on, row.reach])
+        there = alone[(alone.adapter == row.adapter) & alone.document.map(half).eq(row.found_on)]
+        best = there.groupby("layer").worth.sum().nlargest(row["size"])
+        assert {unit.layer for unit in units_from(row.units, "layer")} == set(best.index)
+
+
 def test_one_half_alone_makes_no_sets(pair: Pair, tmp_path: Path) -> None:
     settings = small_settings(tmp_path, sweep_prompts=1, measurements=("reference", "answers", "layers", "sets"))
     outcome = run_study(LocalEngine(pair), replace(settings, corpora=settings.corpora[:1]), tmp_path / "s")
     assert (outcome.state, outcome.progress.sets_of) == ("finished", 0)
     assert len(read_table(tmp_path / "s", "layers"))
-    assert [len(read_table(tmp_path / "s", table)) for table in VISITED] == [0, 0]
+    assert [len(read_table(tmp_path / "s", table)) for table in VISITED] == [0, 0, 0]
 
 
 def test_sets_need_layers(tmp_path: Path) -> None:
@@ -254,9 +276,43 @@ def test_planted_sets_are_supported_and_random_ones_are_not() -> None:
     assert other["3d"].verdict == "not supported"
 
 
+def test_sets_that_random_adapters_have_too_show_nothing() -> None:
+    tables = tables_of(few=0.45)
+    of_adapters = tables["adapter_sets"]
+    like = of_adapters.assign(kl_sum=0.3 * of_adapters["kl_base_sum"])
+    (one,) = (f for f in findings({**tables, "adapter_sets": like}, FLOORS, QUICK) if f.number == "3d")
+    assert (one.verdict, one.effect) == ("not supported", pytest.approx(0))
+    assert "199 of these at least as much" in one.sentence
+    without = {**tables, "adapter_sets": of_adapters.iloc[:0]}
+    (one,) = (f for f in findings(without, FLOORS, QUICK) if f.number == "3d")
+    assert (one.verdict, one.p) == ("inconclusive", None)
+    assert "at least 19 random adapters" in one.would_change_it
+
+
+def test_recovery_beside_random_adapters_by_hand() -> None:
+    left = {
+        ("a", 0): (2.0, 10.0), ("b", 0): (1.0, 20.0), ("a", 1): (4.0, 8.0), ("b", 1): (0.0, 8.0), ("a", 2): (1.0, 1.0),
+    }  # fmt: skip
+    rows = pd.DataFrame(
+        [(d, adapter, kl, kl_base, 5) for (d, adapter), (kl, kl_base) in left.items()],
+        columns=["document", "adapter", "kl_sum", "kl_base_sum", "tokens"],
+    )
+    whole = rows[rows.adapter < 2]
+    found = against_adapters(whole, 1e-6, n_resamples=200)
+    assert found is not None
+    assert (found.own, found.random) == (pytest.approx(1 - 3 / 30), (pytest.approx(1 - 4 / 16),))
+    assert found.above.value == pytest.approx(0.9 - 0.75)
+    assert found.p == pytest.approx(1 / 2)
+    only_a = against_adapters(rows, 1e-6, n_resamples=200)  # b was not measured in adapter 2
+    assert only_a is not None
+    assert (only_a.own, only_a.above.n) == (pytest.approx(0.8), 1)
+    assert against_adapters(whole, 10.0) is None
+
+
 def test_a_reach_that_is_never_met_is_said() -> None:
     tables = tables_of()
-    found = findings({**tables, "sets": tables["sets"].iloc[:0]}, FLOORS, QUICK)
+    none = {name: tables[name].iloc[:0] for name in ("sets", "adapter_sets")}
+    found = findings({**tables, **none}, FLOORS, QUICK)
     (one,) = (one for one in found if one.number == "3d")
     assert (one.verdict, one.effect, one.p) == ("inconclusive", None, None)
     assert "no set of layers brings back 80 %" in one.sentence
@@ -265,7 +321,7 @@ def test_a_reach_that_is_never_met_is_said() -> None:
 def test_without_an_effect_p_of_sets_is_uniform() -> None:
     found = []
     for seed in range(200):
-        tables = sets_of(seed, [f"d{k}" for k in range(6)], n_random=10)
+        tables = sets_of(seed, [f"d{k}" for k in range(6)], n_random=10, n_adapters=1)
         (one, _) = held_out_sets(tables["nested_sets"], tables["sets"], n_resamples=20)
         found.append(one.p)
     for level in (0.05, 0.2, 0.5, 0.8):

@@ -24,9 +24,10 @@ from core.study.resampling import (
     bootstrap_mean_interval,
     bootstrap_ratio_interval,
     permutation_p,
+    resampled_means,
     sign_flip_p,
 )
-from core.study.right_answers import accuracy, mcnemar
+from core.study.right_answers import accuracy, mcnemar, paired_gain
 from core.study.slopes import slope_with_controls
 from tests.study.simulated import layers_of, words_of
 
@@ -153,6 +154,32 @@ def test_accuracy_interval_by_hand() -> None:
 def test_accuracy_interval_is_that_of_statsmodels(right: int, of: int) -> None:
     found = accuracy([True] * right + [False] * (of - right))
     assert (found.low, found.high) == pytest.approx(proportion_confint(right, of, method="beta"))
+
+
+def test_the_interval_of_a_paired_gain_is_newcombes() -> None:
+    def gain(both: int, gained: int, lost: int, neither: int) -> Estimate:
+        base = [True] * both + [False] * gained + [True] * lost + [False] * neither
+        tuned = [True] * (both + gained) + [False] * (lost + neither)
+        return paired_gain(base, tuned)
+
+    # Newcombe 1998, table III: 36, 12, 2 and 0 of 50 pairs, method 10.
+    found = gain(36, 12, 2, 0)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    # None of twelve turned right: that does not rule out that some would.
+    few = gain(3, 0, 1, 8)
+    assert few.low is not None
+    assert few.high is not None
+    assert few.low < 0 < 0.05 < few.high
+    assert gain(40, 0, 0, 60).value == 0
+    with pytest.raises(ShapeError, match="no answers"):
+        paired_gain([], [])
+
+
+def test_columns_drawn_with_replacement_widen_an_interval() -> None:
+    values = np.tile([1.0, 2.0, 3.0, 6.0], (20_000, 1))
+    drawn = resampled_means(values, seed=3)
+    assert drawn.mean() == pytest.approx(3.0, abs=0.03)
+    assert drawn.std() == pytest.approx(values[0].std() / 2, rel=0.03)
 
 
 def test_sign_flips_are_scipys_permutations_of_pairs() -> None:
