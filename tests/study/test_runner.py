@@ -274,6 +274,24 @@ def test_a_finished_study_resumes_to_itself(pair: Pair, whole: tuple[Path, Study
         pd.testing.assert_frame_equal(read_table(whole[0], name), table)
 
 
+def test_a_study_whose_tables_cannot_be_written_is_not_finished(
+    pair: Pair, whole: tuple[Path, StudySettings], tmp_path: Path
+) -> None:
+    folder = tmp_path / "s"
+
+    def in_the_way(told: StudyProgress) -> None:
+        (folder / "tables").touch()
+
+    with pytest.raises(FileExistsError):
+        run_study(LocalEngine(pair), whole[1], folder, in_the_way)
+    assert (read_record(folder)["state"], read_record(folder)["done"]) == ("stopped", 5)
+    (folder / "tables").unlink()
+    forwards = pair.forwards
+    assert resume_study(LocalEngine(pair), folder).state == "finished"
+    assert pair.forwards == forwards
+    same_tables(folder, whole[0])
+
+
 def test_questions_that_changed_on_disk_do_not_change_a_study(pair: Pair, tmp_path: Path) -> None:
     settings = small_settings(tmp_path, measurements=("reference",))
     seen: list[StudyProgress] = []
