@@ -5,6 +5,7 @@ was committed before, and nothing twice. The rows of the corpora lie in it too, 
 questions whatever became of their files. Knows rows and files; computes nothing but the similarity of states.
 """
 
+import contextlib
 import json
 import sqlite3
 import zlib
@@ -186,7 +187,7 @@ def create_store(folder: Path, corpora: Sequence[Corpus], record: dict[str, Any]
         record: what goes into `study.json`.
 
     Raises:
-        StudyError: it holds a study already, another process holds it, or it cannot be written.
+        StudyError: it holds a study already, or what one measured; another process holds it, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,6 +197,11 @@ def create_store(folder: Path, corpora: Sequence[Corpus], record: dict[str, Any]
     try:
         if (folder / RECORD).exists():
             raise StudyError(f"{folder} holds a study already.", "Resume it, or give another folder.")
+        if n := _n_measured(folder / JOURNAL):
+            raise StudyError(
+                f"{folder} has lost its {RECORD}, but its {JOURNAL} holds {n:,} measured prompts.",
+                f"Put {RECORD} back and resume, or give another folder.",
+            )
         (folder / JOURNAL).unlink(missing_ok=True)  # begun, and killed before it was whole
         journal = sqlite3.connect(folder / JOURNAL, check_same_thread=False)
         with journal:
@@ -264,6 +270,16 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False  # a folder that can only be read is nobody's work
     return False
+
+
+def _n_measured(journal: Path) -> int:
+    """Prompts in a journal; 0 where it does not exist or was not made whole."""
+    if not journal.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(journal)) as found:
+        if not found.execute("SELECT 1 FROM sqlite_master WHERE name = 'measured'").fetchone():
+            return 0
+        return int(found.execute("SELECT count(*) FROM measured").fetchone()[0])
 
 
 def _locked(folder: Path) -> FileLock:

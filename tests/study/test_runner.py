@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,6 +256,28 @@ def test_a_killed_study_resumes_to_the_same_tables_and_has_no_row_twice(
 def test_a_folder_that_holds_a_study_is_not_begun_again(pair: Pair, whole: tuple[Path, StudySettings]) -> None:
     with pytest.raises(StudyError, match="already"):
         run_study(LocalEngine(pair), whole[1], whole[0])
+
+
+def test_a_journal_without_its_record_is_not_thrown_away(pair: Pair, tmp_path: Path) -> None:
+    settings, folder = small_settings(tmp_path, measurements=("reference",)), tmp_path / "s"
+    seen: list[StudyProgress] = []
+    run_study(LocalEngine(pair), settings, folder, seen.append, lambda: len(seen) >= 2)
+    record = (folder / "study.json").read_bytes()
+    (folder / "study.json").unlink()
+    with pytest.raises(StudyError, match=r"lost its study.json, but its journal.sqlite holds 2 measured prompts"):
+        run_study(LocalEngine(pair), settings, folder)
+    (folder / "study.json").write_bytes(record)
+    assert resume_study(LocalEngine(pair), folder).state == "finished"
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("tables", ["", "CREATE TABLE measured (place INTEGER PRIMARY KEY, tables BLOB NOT NULL)"])
+def test_a_journal_that_holds_nothing_gives_way(pair: Pair, tmp_path: Path, tables: str) -> None:
+    settings, folder = small_settings(tmp_path, measurements=("reference",)), tmp_path / "s"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal, journal:
+        journal.executescript(tables)
+    assert run_study(LocalEngine(pair), settings, folder).state == "finished"
 
 
 def test_another_fine_tune_does_not_resume(
