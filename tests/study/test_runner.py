@@ -353,6 +353,13 @@ def test_settings_come_back_from_json_and_know_their_own_hash(tmp_path: Path) ->
         replace(settings, measurements=("taste",))
 
 
+@pytest.mark.parametrize("needs_layers", ["controls", "sets", "part-sets"])
+def test_what_is_made_of_layers_is_not_measured_without_them(tmp_path: Path, needs_layers: str) -> None:
+    settings = small_settings(tmp_path, measurements=("reference", "layers", needs_layers))
+    with pytest.raises(ArgumentError, match="Measure layers too"):
+        replace(settings, measurements=("reference", needs_layers))
+
+
 @pytest.mark.slow
 def test_two_shipped_prompts_on_the_demo_pair(demo: Pair, tmp_path: Path) -> None:
     corpora = tuple(parse_corpus(f"shipped:{kind},rows=1") for kind in ("medical", "general"))
