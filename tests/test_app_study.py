@@ -170,6 +170,15 @@ def test_a_name_that_leads_elsewhere_is_refused(open_study: Callable[[], AppTest
     assert next(button for button in app.button if button.label == "Preview").disabled
 
 
+def test_random_adapters_without_layers_are_refused_before_anything_starts(open_study: Callable[[], AppTest]) -> None:
+    app = open_study()
+    app.multiselect(key="study_measurements").set_value(["reference", "controls"]).run()
+    assert "Measure layers too, or leave controls out" in texts(app.error)
+    assert next(button for button in app.button if button.label == "Preview").disabled
+    app.multiselect(key="study_measurements").set_value(["reference", "layers", "controls"]).run()
+    assert not app.error
+
+
 def test_a_study_of_the_command_line_is_read_resumed_and_of_another_pair_only_read(
     open_study: Callable[[], AppTest], llama: TinyFolders, home: Path, tmp_path: Path
 ) -> None:

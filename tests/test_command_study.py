@@ -62,7 +62,9 @@ def test_a_run_leaves_tables_and_says_how_many_rows(folders: TinyFolders, tmp_pa
 
 def test_interrupted_it_stops_after_the_prompt_in_hand_and_resumes(folders: TinyFolders, tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    rows = [{**row, "id": f"{row['id']}-{k}"} for k in range(40) for row in MEDICAL]
+    rows = [
+        {**row, "id": f"{row['id']}-{k}", "question": f"{row['question']} {k}"} for k in range(40) for row in MEDICAL
+    ]
     spec = f"{write_rows(tmp_path / 'many.jsonl', rows)},kind=medical"
     process = subprocess.Popen(
         [*MODULE, "study", "run", str(folder), "--corpus", spec, *SMALL, *named(folders)],

@@ -41,10 +41,16 @@ def _remembered_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` to `path` so that a reader sees the old file or the new one, never half of one."""
+    """Writes `text` to `path` so that a reader sees the old file or the new one, never half of one.
+
+    That holds after a power cut too: the text is on the disk before it takes the old one's place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    partial.write_text(text)
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

@@ -32,7 +32,9 @@ def study_document(
     """
     questions = questions_of(cards_of(found, figures))
     source = provenance_of_study(results)
-    corpora = " and ".join(f"{one['rows']:,} prompts of {one['name']}" for one in results.record["corpora"])
+    corpora = " and ".join(
+        f"{results.n_usable(one['name']):,} prompts of {one['name']}" for one in results.record["corpora"]
+    )
     return Document(
         title=f"What fine-tuning changed: {source.pair}",
         subtitle=f"{source.tuned_id} against {source.base_id}, on {corpora}",
@@ -50,14 +52,20 @@ def study_document(
 
 
 def unfinished(results: Results) -> str:
-    """What to know before reading on: that prompts are missing, and warnings of the adapter."""
+    """What to know before reading on: that prompts are missing, also from the tables, and warnings of the adapter."""
     record = results.record
+    whole = results.n_measured == record["done"]
     said = []
     if not results.finished:
         said.append(
             f"This study is not finished: {record['done']:,} of {record['prompts']:,} prompts have been measured, and "
-            f"{record.get('sets_done', 0):,} of {record.get('sets_of', 0):,} visits for sets of layers made. "
-            "Figures and verdicts are of what there is."
+            f"{record.get('sets_done', 0):,} of {record.get('sets_of', 0):,} visits for sets of layers made."
+        )
+        said += ["Figures and verdicts are of what there is."] if whole else []
+    if not whole:
+        said.append(
+            f"The tables, and so figures and verdicts, are of {results.n_measured:,} prompts; resuming the study, or "
+            "writing its tables again, brings the rest."
         )
     return " ".join([*said, *facts_from(record).warnings])
 

@@ -18,6 +18,8 @@ from core.measure.options import Options
 from core.study.choice import COLUMNS, CorpusChoice, Kind
 
 _TOLD = ("field", "style", "twin")
+_Asked = dict[tuple[str, str | None, tuple[str, ...]], tuple[str, str]]
+"""Question, answer, options → corpus and place of the row that has them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Corpus:
 
 
 def read_corpora(choices: Sequence[CorpusChoice], seed: int) -> tuple[Corpus, ...]:
-    """Every corpus of a study.
+    """Every corpus of a study; none of them repeats a row of its own or of one before it.
 
     Raises:
         DataError: as `read_corpus`; two corpora have one name.
@@ -83,7 +85,8 @@ def read_corpora(choices: Sequence[CorpusChoice], seed: int) -> tuple[Corpus, ..
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"Two corpora are called {name!r}.", "Give one of them another name with ,name=N.")
-    return tuple(read_corpus(choice, seed) for choice in choices)
+    asked: _Asked = {}
+    return tuple(_read(choice, seed, asked) for choice in choices)
 
 
 def read_corpus(choice: CorpusChoice, seed: int) -> Corpus:
@@ -98,8 +101,14 @@ def read_corpus(choice: CorpusChoice, seed: int) -> Corpus:
 
     Raises:
         DataError: the source cannot be read, holds rows that cannot be used (the message names them) where they are
-            not to be skipped, or has no row that can.
+            not to be skipped, or has no row that can. A row with question, answer and options of another one is not
+            another document, and cannot be used.
     """
+    return _read(choice, seed, {})
+
+
+def _read(choice: CorpusChoice, seed: int, asked: _Asked) -> Corpus:
+    """As `read_corpus`; `asked` holds what the corpora before it ask, and is added to."""
     rows: list[CorpusRow] = []
     bad: list[DataError] = []
     seen: dict[str, str] = {}
@@ -112,7 +121,11 @@ def read_corpus(choice: CorpusChoice, seed: int) -> Corpus:
                 row = _row(fields, where, choice)
                 if row.id in seen:
                     raise DataError(f"{where} has the id {row.id!r} of {seen[row.id]}.", "Give every row its own.")
+                text = (row.question, row.answer, row.options)
+                if text in asked:
+                    raise DataError(f"{where} repeats {_place_of(asked[text], choice)}.", "Keep one of them.")
                 seen[row.id] = where
+                asked[text] = (choice.label, where)
                 rows.append(row)
         except DataError as error:
             bad.append(error)
@@ -121,6 +134,11 @@ def read_corpus(choice: CorpusChoice, seed: int) -> Corpus:
     if not rows:
         raise DataError(f"{choice.name} holds no rows that can be used.", "Give a file with at least one.")
     return Corpus(choice.label, choice.kind, _drawn(rows, choice.rows, seed), len(rows), tuple(e.message for e in bad))
+
+
+def _place_of(place: tuple[str, str], choice: CorpusChoice) -> str:
+    label, where = place
+    return where if label == choice.label else f"{where} of {label}"
 
 
 def _drawn(rows: Sequence[CorpusRow], n: int | None, seed: int) -> tuple[CorpusRow, ...]:

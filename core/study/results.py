@@ -25,6 +25,7 @@ class Results:
         folder: where it lies.
         record: what `study.json` says.
         tables: by name, columns as in docs/study.md, without the prompts and texts that no test can use.
+        n_measured: prompts in the tables, those left out included; behind the record where the study went on since.
         floors: of numerical noise.
         dropped: what was left out of the tables, in sentences.
     """
@@ -32,6 +33,7 @@ class Results:
     folder: Path
     record: dict[str, Any]
     tables: dict[str, pd.DataFrame]
+    n_measured: int
     floors: Floors
     dropped: tuple[str, ...]
 
@@ -39,6 +41,10 @@ class Results:
     def finished(self) -> bool:
         """Whether every prompt has been measured."""
         return bool(self.record["state"] == "finished")
+
+    def n_usable(self, corpus: str) -> int:
+        """Prompts of a corpus in the tables."""
+        return int((self.tables["prompts"]["source"] == corpus).sum())
 
 
 def read_results(folder: Path) -> Results:
@@ -58,7 +64,8 @@ def read_results(folder: Path) -> Results:
             f"A table of {folder} cannot be read: {error}.", "Resume it: tables are written anew."
         ) from error
     usable, dropped = _usable(tables)
-    return Results(folder, record, usable, facts_from(record).floors, dropped)
+    n_measured = len(tables.get("prompts", ()))
+    return Results(folder, record, usable, n_measured, facts_from(record).floors, dropped)
 
 
 def findings_of(results: Results, settings: Settings | None = None) -> tuple[Finding, ...]:

@@ -203,8 +203,8 @@ def _go_on(
                     progress(told)
             if tables_wanted and tables_wanted():
                 log.note("running", tables=store.finish())
-        state = "finished" if log.complete else "stopped"
         tables = store.finish()
+        state = "finished" if log.complete else "stopped"
         return StudyOutcome(state, log.note(state, tables=tables), tables, tuple(store.record["left_out"]))
     finally:
         log.note(state)

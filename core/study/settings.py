@@ -79,6 +79,11 @@ class StudySettings:
                 f"There is no curve {curves[0]!r}." if curves else "Random adapters have no curve to measure.",
                 f"Choose from {', '.join(CURVES)}.",
             )
+        if self.measures("controls") and not self.measures("layers"):
+            raise ArgumentError(
+                "Controls are layers in random adapters, to be held against the fine-tune's own.",
+                "Measure layers too, or leave controls out.",
+            )
         if self.sets_by and not self.measures("layers"):
             raise ArgumentError("Sets are made of what layers bring back.", "Measure layers too.")
         for name in ("max_new_tokens", "batch", "sweep_tokens"):

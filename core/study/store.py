@@ -23,21 +23,13 @@ from core.measure.similarity import CrossProducts
 from core.pair.files import write_atomically
 from core.study.choice import KINDS
 from core.study.corpora import Corpus, CorpusRow
+from core.study.journal import TABLES_SQL, VISITS_SQL, n_measured
 from core.study.measure_prompt import Measured
 from core.study.parquet import write_parquet
 from core.study.schema import SCHEMA, SUMMED_UP, TABLES, VISITED, Row, Tables
 from core.study.tasks import Visited
 
 RECORD, JOURNAL, LOCK, FOLDER = "study.json", "journal.sqlite", ".lock", "tables"
-_SCHEMA = """
-CREATE TABLE corpora (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
-CREATE TABLE measured (place INTEGER PRIMARY KEY, tables BLOB NOT NULL);
-CREATE TABLE states (place INTEGER, layer INTEGER, kind TEXT, n INTEGER, content BLOB, PRIMARY KEY (place, layer));
-CREATE INDEX states_by_layer ON states (kind, layer, place);
-"""
-_VISITS = """
-CREATE TABLE IF NOT EXISTS visits (name TEXT, place INTEGER, content BLOB NOT NULL, PRIMARY KEY (name, place));
-"""
 
 
 class StudyStore:
@@ -186,7 +178,7 @@ def create_store(folder: Path, corpora: Sequence[Corpus], record: dict[str, Any]
         record: what goes into `study.json`.
 
     Raises:
-        StudyError: it holds a study already, another process holds it, or it cannot be written.
+        StudyError: it holds a study already, or what one measured; another process holds it, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,10 +188,15 @@ def create_store(folder: Path, corpora: Sequence[Corpus], record: dict[str, Any]
     try:
         if (folder / RECORD).exists():
             raise StudyError(f"{folder} holds a study already.", "Resume it, or give another folder.")
+        if n := n_measured(folder / JOURNAL):
+            raise StudyError(
+                f"{folder} has lost its {RECORD}, but its {JOURNAL} holds {n:,} measured prompts.",
+                f"Put {RECORD} back and resume, or give another folder.",
+            )
         (folder / JOURNAL).unlink(missing_ok=True)  # begun, and killed before it was whole
         journal = sqlite3.connect(folder / JOURNAL, check_same_thread=False)
         with journal:
-            journal.executescript(_SCHEMA + _VISITS)
+            journal.executescript(TABLES_SQL + VISITS_SQL)
             journal.executemany(
                 "INSERT INTO corpora VALUES (?, ?)",
                 [(number, _pack(asdict(corpus))) for number, corpus in enumerate(corpora)],
@@ -226,7 +223,7 @@ def open_store(folder: Path) -> StudyStore:
     journal = sqlite3.connect(folder / JOURNAL, check_same_thread=False)
     try:
         journal.execute("SELECT count(*) FROM measured").fetchone()
-        journal.executescript(_VISITS)
+        journal.executescript(VISITS_SQL)
     except sqlite3.Error as error:
         journal.close()
         lock.release()

@@ -135,6 +135,29 @@ def test_writing_replaces_the_whole_text_and_leaves_nothing_beside_it(tmp_path: 
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_text_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[int, int] = {}
+    replaced: list[tuple[int, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def keep(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    def look(source: Path, target: Path) -> None:
+        replaced.append((source.stat().st_ino, source.stat().st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", keep)
+    monkeypatch.setattr(os, "replace", look)
+    write_atomically(tmp_path / "file.json", "a text")
+    assert replaced == list(synced.items())
+    assert [size for _, size in replaced] == [6]
+
+
 def test_several_threads_may_write_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     texts = [letter * 20_000 for letter in "abcd"]

@@ -171,11 +171,27 @@ def test_the_pdf_opens_with_text_and_pages(file: DocumentFile, found: tuple[Find
 
 def test_an_unfinished_study_says_so_on_top(tmp_path: Path) -> None:
     tables = full_tables()
-    own = {"prompts": tables["prompts"], "answers": tables["answers"]}
+    own = {"prompts": tables["prompts"].iloc[34:46], "answers": tables["answers"]}
     stopped = read_results(write_study(tmp_path / "s", own, state="stopped", done=12))
     document = study_document(stopped, (), {}, ["study", "report", "s"])
     assert "not finished: 12 of 80 prompts" in document.notice
+    assert "Figures and verdicts are of what there is." in document.notice
+    assert "writing its tables again" not in document.notice
+    assert document.subtitle.endswith("on 6 prompts of medical and 6 prompts of general")
     assert "The study measured nothing that answers it." in to_json(document.sections[0].blocks[0])
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "finished"])
+def test_tables_that_are_behind_the_study_say_of_how_many_prompts_they_are(tmp_path: Path, state: str) -> None:
+    tables = full_tables()
+    prompts = tables["prompts"].iloc[37:44].assign(left_out=["too long", *[None] * 6])
+    own = {"prompts": prompts, "answers": tables["answers"]}
+    behind = read_results(write_study(tmp_path / "s", own, state=state, done=12))
+    document = study_document(behind, (), {}, ["study", "report", "s"])
+    assert ("not finished: 12 of 80 prompts" in document.notice) == (state != "finished")
+    assert "are of 7 prompts; resuming the study, or writing its tables again, brings the rest." in document.notice
+    assert "of what there is" not in document.notice
+    assert document.subtitle.endswith("on 2 prompts of medical and 4 prompts of general")
 
 
 def test_a_comparison_draws_both(

@@ -58,6 +58,7 @@ def full_tables(seed: int = 0, **planted: float) -> dict[str, pd.DataFrame]:
     tables["prompts"] = tables["prompts"].assign(
         question=[f"Question {one}?" for one in ids],
         reference=[f"Answer {one}." for one in ids],
+        source=tables["prompts"]["corpus"],
         field=["lungs", "heart", "blood", "skin"] * 20,
         left_out=None,
     )

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -40,6 +41,10 @@ def same_tables(one: Path, other: Path) -> None:
         pd.testing.assert_frame_equal(read_table(one, name), read_table(other, name), rtol=1e-9, atol=1e-12)
 
 
+def _numbered(k: int) -> dict[str, Any]:
+    return {**MEDICAL[0], "id": f"m{k}", "question": f"What is asthma {k}?"}
+
+
 class TestRay:
     pytestmark = with_ray
 
@@ -53,7 +58,7 @@ class TestRay:
         import ray
 
         settings = small_settings(tmp_path, batch=1, measurements=("reference", "answers"), max_new_tokens=60)
-        write_rows(tmp_path / "medical.jsonl", [{**MEDICAL[0], "id": f"m{k}"} for k in range(40)])
+        write_rows(tmp_path / "medical.jsonl", [_numbered(k) for k in range(40)])
         pids = ray.get([actor.pid.remote() for actor in engine.actors])
         killed: list[int] = []
 

@@ -90,6 +90,7 @@ def test_options_become_lines_and_the_right_one_a_letter(tmp_path: Path, letter:
         ({"question": "Why?"}, "line 2 has neither an answer nor options"),
         ({"question": 5, "answer": "Yes."}, "'question' is a int"),
         ({"id": "q1", "question": "Why?", "answer": "Yes."}, "line 2 has the id 'q1' of rows.jsonl line 1"),
+        ({**GOOD, "id": "q2", "field": "lungs"}, "rows.jsonl line 2 repeats rows.jsonl line 1"),
         ({"question": "Why?", "options": ["one"]}, "line 2 has the options A"),
         ({"question": "Why?", "options": list("abcdef")}, "A, B, C, D, E, F"),
         ({"question": "Why?", "options": {"B": "x", "C": "y"}}, "the options B, C"),
@@ -150,6 +151,35 @@ def test_two_corpora_of_one_name_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", GOOD)
     with pytest.raises(DataError, match="called 'rows'"):
         read_corpora([parse_corpus(f"{path},kind=medical")] * 2, 0)
+
+
+def test_a_row_that_another_corpus_has_is_refused_or_skipped_as_its_own_corpus_asks(tmp_path: Path) -> None:
+    one = f"{write(tmp_path / 'one.jsonl', GOOD)},kind=medical"
+    other = write(tmp_path / "other.jsonl", {"question": "Why?", "answer": "So."}, {**GOOD, "id": "x"})
+    for kind in ("medical", "general"):
+        with pytest.raises(DataError, match=r"other.jsonl line 2 repeats one.jsonl line 1 of one"):
+            read_corpora([parse_corpus(f"{one},bad=skip"), parse_corpus(f"{other},kind={kind}")], 0)
+        first, second = read_corpora([parse_corpus(one), parse_corpus(f"{other},kind={kind},bad=skip")], 0)
+        assert [row.question for row in (*first.rows, *second.rows)] == ["What is asthma?", "Why?"]
+        assert second.bad == ("other.jsonl line 2 repeats one.jsonl line 1 of one.",)
+        assert second.n_found == 1
+
+
+def test_the_same_question_with_other_options_or_another_answer_is_another_row(tmp_path: Path) -> None:
+    question = GOOD["question"]
+    rows: list[dict[str, Any]] = [
+        {"question": question, "answer": "A disease."},
+        {"question": question, "answer": "A disease.", "options": ["x", "y"]},
+        {"question": question, "answer": "A disease.", "options": ["x", "z"]},
+        {"question": question, "options": ["x", "z"]},
+        {"question": question, "answer": "An illness."},
+    ]
+    assert len(read(write(tmp_path / "rows.jsonl", *rows)).rows) == len(rows)
+
+
+def test_no_row_of_the_shipped_corpora_repeats_another() -> None:
+    corpora = read_corpora([parse_corpus(f"shipped:{kind}") for kind in ("medical", "general")], 0)
+    assert [(len(corpus.rows), corpus.bad) for corpus in corpora] == [(126, ()), (126, ())]
 
 
 # A row as the hub has it → what a study makes of it.

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,6 +258,28 @@ def test_a_folder_that_holds_a_study_is_not_begun_again(pair: Pair, whole: tuple
         run_study(LocalEngine(pair), whole[1], whole[0])
 
 
+def test_a_journal_without_its_record_is_not_thrown_away(pair: Pair, tmp_path: Path) -> None:
+    settings, folder = small_settings(tmp_path, measurements=("reference",)), tmp_path / "s"
+    seen: list[StudyProgress] = []
+    run_study(LocalEngine(pair), settings, folder, seen.append, lambda: len(seen) >= 2)
+    record = (folder / "study.json").read_bytes()
+    (folder / "study.json").unlink()
+    with pytest.raises(StudyError, match=r"lost its study.json, but its journal.sqlite holds 2 measured prompts"):
+        run_study(LocalEngine(pair), settings, folder)
+    (folder / "study.json").write_bytes(record)
+    assert resume_study(LocalEngine(pair), folder).state == "finished"
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("tables", ["", "CREATE TABLE measured (place INTEGER PRIMARY KEY, tables BLOB NOT NULL)"])
+def test_a_journal_that_holds_nothing_gives_way(pair: Pair, tmp_path: Path, tables: str) -> None:
+    settings, folder = small_settings(tmp_path, measurements=("reference",)), tmp_path / "s"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal, journal:
+        journal.executescript(tables)
+    assert run_study(LocalEngine(pair), settings, folder).state == "finished"
+
+
 def test_another_fine_tune_does_not_resume(
     whole: tuple[Path, StudySettings], folders: TinyFolders, load_with: Callable[..., Pair]
 ) -> None:
@@ -272,6 +296,24 @@ def test_a_finished_study_resumes_to_itself(pair: Pair, whole: tuple[Path, Study
     assert pair.forwards == forwards
     for name, table in before.items():
         pd.testing.assert_frame_equal(read_table(whole[0], name), table)
+
+
+def test_a_study_whose_tables_cannot_be_written_is_not_finished(
+    pair: Pair, whole: tuple[Path, StudySettings], tmp_path: Path
+) -> None:
+    folder = tmp_path / "s"
+
+    def in_the_way(told: StudyProgress) -> None:
+        (folder / "tables").touch()
+
+    with pytest.raises(FileExistsError):
+        run_study(LocalEngine(pair), whole[1], folder, in_the_way)
+    assert (read_record(folder)["state"], read_record(folder)["done"]) == ("stopped", 5)
+    (folder / "tables").unlink()
+    forwards = pair.forwards
+    assert resume_study(LocalEngine(pair), folder).state == "finished"
+    assert pair.forwards == forwards
+    same_tables(folder, whole[0])
 
 
 def test_questions_that_changed_on_disk_do_not_change_a_study(pair: Pair, tmp_path: Path) -> None:
@@ -309,6 +351,13 @@ def test_settings_come_back_from_json_and_know_their_own_hash(tmp_path: Path) ->
         from_plain({**to_plain(settings), "colour": "red"})
     with pytest.raises(ArgumentError, match="no measurement 'taste'"):
         replace(settings, measurements=("taste",))
+
+
+@pytest.mark.parametrize("needs_layers", ["controls", "sets", "part-sets"])
+def test_what_is_made_of_layers_is_not_measured_without_them(tmp_path: Path, needs_layers: str) -> None:
+    settings = small_settings(tmp_path, measurements=("reference", "layers", needs_layers))
+    with pytest.raises(ArgumentError, match="Measure layers too"):
+        replace(settings, measurements=("reference", needs_layers))
 
 
 @pytest.mark.slow
