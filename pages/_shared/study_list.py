@@ -12,8 +12,8 @@ EMPTY = (
     "questions with claims that can turn out false: did it learn medicine and did it forget, is the divergence on "
     "medical terms and in explanations, do higher layers carry it, and what moved inside. Every effect that is tested "
     "has an interval over documents, and every claim says what would change it. **None has been run on this server "
-    "yet.** It takes minutes to hours; a report of the shipped questions is in `docs/study` of the project. The preview "
-    "measures how long it takes on this machine before anything starts."
+    "yet.** It takes minutes to hours; the preview measures how long on this machine before anything starts. A report "
+    "of the shipped questions is in `docs/study` of the project."
 )
 
 
