@@ -45,7 +45,7 @@ def speed(rows: int) -> dict[str, Any]:
     """A study's prompts a second against what the models alone reach."""
     pair = load_pair("demo")
     corpora = tuple(parse_corpus(f"shipped:{kind},rows={rows}") for kind in ("medical", "general"))
-    settings = StudySettings(corpora, max_new_tokens=32, sweep_prompts=2, control_prompts=1, random_adapters=4)
+    settings = StudySettings(corpora, max_new_tokens=32, sweep_prompts=2, control_prompts=2, random_adapters=4)
     prompts = study_prompts(read_corpora(corpora, 0), settings)
     alone(pair, prompts[:2], replace(settings, random_adapters=1))  # memory is taken and kernels are chosen once
     started = time.perf_counter()
@@ -79,9 +79,19 @@ def alone(pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings) -
             state_rows(pair, (*own.ids, *reference), range(len(own.ids), len(own.ids) + len(reference)))
             if prompt.swept:
                 layers(pair, ids, predicted, settings, prompt.place)
-            for number in range(settings.random_adapters if prompt.controlled else 0):
-                plans = [p for kind in settings.control_kinds for p in sweep_plans(_KINDS[kind], pair.n_layers)]
-                sweep(random_adapter(pair, number), ids, predicted, plans)
+            if prompt.controlled:
+                controls(pair, ids, predicted, settings)
+
+
+def controls(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: StudySettings) -> None:
+    """Sweeps of random adapters, and a set for every reach in each and in the fine-tune."""
+    plans = [p for kind in settings.control_kinds for p in sweep_plans(_KINDS[kind], pair.n_layers)]
+    third = units_of(pair.n_layers, "layer")[::3]
+    SetFunction(pair, ids, predicted).k([third] * len(REACHES))
+    for number in range(settings.random_adapters):
+        changed = random_adapter(pair, number)
+        sweep(changed, ids, predicted, plans)
+        SetFunction(changed, ids, predicted).k([third] * len(REACHES))
 
 
 def layers(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: StudySettings, seed: int) -> None:
