@@ -113,11 +113,16 @@ class Followers:
         self._rows = [self._rows[k] for k in kept]
         self._gates = None
         if not kept or self._cache is None:
-            self._cache, self._seen = None, self._seen.new_ones(0, 0)
+            self.clear()
             return
         spare = int(self._seen[kept].any(dim=0).int().argmax())
         self._cache.keep(kept, spare)
         self._seen = self._seen[kept, spare:]
+
+    def clear(self) -> None:
+        """Lets everyone go."""
+        self._rows, self._cache, self._gates = [], None, None
+        self._seen = self._seen.new_ones(0, 0)
 
     def _bound(self) -> Gates:
         """Gates of the rows, made anew only when rows have come or gone."""

@@ -133,6 +133,12 @@ class Scoring:
         self._scored.pop(seat, None)
         self._found.pop(seat, None)
 
+    def clear(self) -> None:
+        """Lets everyone go."""
+        self._followers.clear()
+        self._scored.clear()
+        self._found.clear()
+
     def _waiting(self, seat: Seat) -> int:
         """How many tokens of its longest lane are not scored yet."""
         scored = self._scored.get(seat)

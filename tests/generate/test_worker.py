@@ -4,18 +4,23 @@ import gc
 import random
 import threading
 import time
+from collections import deque
 
 import pytest
 from torch import Tensor
 
 from core.errors import ArgumentError, DeviceMemoryError
 from core.generate.answers import greedy_answer
+from core.generate.batch import Batch
 from core.generate.cache import BufferedLayer
 from core.generate.lane import Lane
 from core.generate.requests import Progress
 from core.generate.room import Room
 from core.generate.sampling import Sampling
-from core.generate.worker import MAX_WAITING_PER_OWNER, MAX_WRITING_PER_OWNER, WORK_BESIDE_OTHERS, Worker
+from core.generate.scoring import Scoring
+from core.generate.seat import Seat
+from core.generate.turns import WORK_BESIDE_OTHERS
+from core.generate.worker import MAX_WAITING_PER_OWNER, MAX_WRITING_PER_OWNER, Worker
 from core.generate.writing import Job
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -321,3 +326,69 @@ def test_a_task_that_fails_says_why_and_the_worker_lives(worker: Worker, pair: P
     assert task.error is not None
     assert task.error.message == "No such thing."
     assert worker.call(lambda given, progress: 1, "me").wait(10)
+
+
+@pytest.mark.parametrize("error", [DeviceMemoryError("It does not fit.", "Ask for less."), RuntimeError("unforeseen")])
+def test_what_fails_in_an_answers_last_step_ends_that_answer_and_the_worker_lives(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """By then its rows have left the batch."""
+    advance = Scoring.advance
+    logged: list[object] = []
+
+    def fail(self: Scoring) -> None:
+        if not all(seat.writing for seat in self._scored):
+            raise error
+        advance(self)
+
+    monkeypatch.setattr(threading, "excepthook", logged.append)
+    monkeypatch.setattr(Scoring, "advance", fail)
+    request = worker.submit(job(pair, [1], 3), "me")
+    assert request.wait(10)
+    assert request.status == "failed"
+    assert str(error) in str(request.error)
+    assert len(logged) == isinstance(error, RuntimeError)
+    monkeypatch.undo()
+    assert worker.submit(job(pair, [1], 3), "me").wait(30)
+    assert worker.n_rows() == 0
+
+
+def test_an_answer_that_cannot_leave_ends_all_and_the_worker_begins_anew(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[object] = []
+
+    def fail(self: Batch, seat: Seat) -> None:
+        raise RuntimeError("unforeseen")
+
+    first = worker.submit(job(pair, [0], 400), "a")
+    while not first.records[0].ids:
+        time.sleep(0.002)
+    monkeypatch.setattr(threading, "excepthook", logged.append)
+    monkeypatch.setattr(Batch, "leave", fail)
+    second = worker.submit(job(pair, [1], 3), "b")
+    assert second.wait(10)
+    assert first.wait(10)
+    assert (first.status, second.status) == ("failed", "failed")
+    monkeypatch.undo()
+    assert logged
+    asked = job(pair, [1], 5)
+    third = worker.submit(asked, "a")
+    assert third.wait(30)
+    assert tuple(third.records[0].ids) == greedy_answer(pair, asked.prompt, asked.lanes[0].gates, 5)
+
+
+def test_answers_change_places_only_where_no_page_looks(worker: Worker, pair: Pair) -> None:
+    class Guarded(deque[object]):
+        def append(self, answer: object) -> None:
+            assert worker._changed._is_owned()  # type: ignore[attr-defined]
+            super().append(answer)
+
+        def remove(self, answer: object) -> None:
+            assert worker._changed._is_owned()  # type: ignore[attr-defined]
+            super().remove(answer)
+
+    worker._answers = Guarded()  # type: ignore[assignment]
+    request = worker.submit(job(pair, [1], 3), "me")
+    assert request.wait(30)
+    assert request.status == "done"
