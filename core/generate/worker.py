@@ -30,10 +30,8 @@ from core.generate.turns import (
 from core.generate.writing import Job, Writing
 from core.pair.pair import Pair
 
-MAX_NEW_TOKENS = 2048
 MAX_WAITING_PER_OWNER = 4
 MAX_WRITING_PER_OWNER = 3
-MAX_LANES = 48
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
@@ -61,11 +59,9 @@ class Worker:
         Raises:
             ArgumentError: too many tokens or lanes asked for, none, too many requests of this owner, or the worker is
                 gone.
+            TooLongError: its keys and values would not fit in memory even alone.
         """
-        if not 1 <= job.max_new_tokens <= MAX_NEW_TOKENS:
-            raise ArgumentError(f"{job.max_new_tokens} new tokens were asked for.", f"Ask for 1 to {MAX_NEW_TOKENS}.")
-        if not 1 <= len(job.lanes) <= MAX_LANES:
-            raise ArgumentError(f"{len(job.lanes) or 'No'} lanes were asked for.", f"Ask for 1 to {MAX_LANES}.")
+        self._room.check(job)
         return self._enqueue(Writing(job, owner))
 
     def call(self, work: Callable[[Pair, Progress], Result], owner: str, gives_way: bool = False) -> Task[Result]:
@@ -268,9 +264,7 @@ class Worker:
         jobs = [answer.request.job for answer in self._answers]
         if sum(answer.request.owner == request.owner for answer in self._answers) >= MAX_WRITING_PER_OWNER:
             return False
-        return not jobs or (
-            sum(len(job.lanes) for job in (*jobs, request.job)) <= MAX_LANES and self._room.holds((*jobs, request.job))
-        )
+        return not jobs or self._room.holds((*jobs, request.job))
 
     def _shown(self, error: Exception) -> GraftError:
         """What a person is shown; what is a bug is logged."""

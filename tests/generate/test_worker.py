@@ -5,11 +5,12 @@ import random
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from torch import Tensor
 
-from core.errors import ArgumentError, DeviceMemoryError
+from core.errors import ArgumentError, DeviceMemoryError, TooLongError
 from core.generate.answers import greedy_answer
 from core.generate.batch import Batch
 from core.generate.cache import BufferedLayer
@@ -80,7 +81,7 @@ def test_one_owner_takes_turns_with_a_visible_place(worker: Worker, pair: Pair) 
 def test_rows_wait_for_memory_rather_than_fail(pair: Pair) -> None:
     worker = Worker(pair)
     one = job(pair, [0], 200)
-    worker._room = Room(pair, n_bytes=1)
+    worker._room = Room(pair, Room(pair).n_bytes_for([one]))
     try:
         first, second = worker.submit(one, "a"), worker.submit(job(pair, [1], 3), "b")
         while not first.records[0].ids:
@@ -98,10 +99,38 @@ def test_room_counts_rows_and_positions(pair: Pair) -> None:
     one = job(pair, [0], 100)
     config = pair.model.config
     numbers = 2 * pair.n_layers * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
-    n_bytes = 4 * numbers * 3 * (len(one.prompt.ids) + 100)  # the hybrid, and base and tuned reading along
-    assert Room(pair, n_bytes=2 * n_bytes).holds([one])
-    assert not Room(pair, n_bytes=n_bytes).holds([one])
-    assert not Room(pair, n_bytes=2 * n_bytes).holds([one, one])
+    n_prompt = len(one.prompt.ids)
+    positions = 3 * (n_prompt + 100) + 3 * n_prompt  # the hybrid, and base and tuned reading along; the prompt of each
+    n_bytes = 2 * 4 * numbers * positions  # buffers grow by doubling
+    assert Room(pair, n_bytes).holds([one])
+    assert not Room(pair, n_bytes - 1).holds([one])
+    assert not Room(pair, n_bytes).holds([one, one])
+
+
+def test_a_short_answer_beside_a_long_one_takes_as_much_as_the_long_one(pair: Pair) -> None:
+    room = Room(pair)
+    short, long = job(pair, [0], 1), job(pair, [1], 400)
+    beside = room.n_bytes_for([short, long]) - room.n_bytes_for([long])
+    assert beside == room.n_bytes_for([long])
+
+
+def test_tokens_an_answer_begins_with_are_kept_with_its_prompt(pair: Pair) -> None:
+    room, asked = Room(pair), job(pair, [0], 100)
+    forked = replace(asked, begun=(7,) * 50)
+    n_row = room.n_bytes_for([job(pair, [0], 101)]) - room.n_bytes_for([asked])  # of its three rows
+    assert room.n_bytes_for([forked]) - room.n_bytes_for([asked]) == 50 * n_row
+
+
+def test_what_does_not_fit_alone_is_refused(worker: Worker, pair: Pair) -> None:
+    fits, too_long = job(pair, [0], 100), job(pair, [0], 101)
+    worker._room = Room(pair, Room(pair).n_bytes_for([fits]))
+    with pytest.raises(TooLongError, match=r"101 new ones in 1 lane may take .* MiB"):
+        worker.submit(too_long, "me")
+    request = worker.submit(fits, "me")
+    while not request.records[0].ids:
+        time.sleep(0.002)
+    request.close()
+    assert request.wait(10)
 
 
 def test_answers_go_on_while_something_is_computed(worker: Worker, pair: Pair) -> None:
