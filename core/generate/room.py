@@ -30,7 +30,7 @@ class Room:
         config = pair.model.config
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         item = pair.unembed.item_bytes
-        self._row_bytes = 2 * pair.n_layers * config.num_key_value_heads * head * item
+        self._row_bytes: int = 2 * pair.n_layers * config.num_key_value_heads * head * item
         self._longest = pair.max_positions
         device = torch.device(pair.device)
         if n_bytes is not None:
