@@ -18,7 +18,7 @@ from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.patches import RowPatch
 
-Finished = Literal["end", "length", "stopped"]
+Finished = Literal["end", "length", "stopped", "failed"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
+import torch
 from torch import Tensor
 
 from core.errors import ArgumentError, DeviceMemoryError, TooLongError
@@ -15,6 +16,7 @@ from core.generate.answers import greedy_answer
 from core.generate.batch import Batch
 from core.generate.cache import BufferedLayer
 from core.generate.lane import Lane
+from core.generate.record import LaneRecord
 from core.generate.requests import Progress
 from core.generate.room import Room
 from core.generate.sampling import Sampling
@@ -282,6 +284,49 @@ def test_a_finished_answer_has_its_noise(worker: Worker, pair: Pair) -> None:
     assert answer.kl_to_base is not None
     assert answer.kl_to_base_noise is not None
     assert 0 <= answer.kl_to_base_noise < 1e-3 < answer.kl_to_base
+
+
+def test_an_answer_whose_noise_cannot_be_measured_is_done(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means, calls = LaneRecord._means_again, 0
+
+    def fail_first(self: LaneRecord, *args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return means(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LaneRecord, "_means_again", fail_first)
+    asked = job(pair, [1], 12)
+    both = replace(asked, lanes=(*asked.lanes, Lane("tuned", pair.tuned_gates())))
+    request = worker.submit(both, "me")
+    assert request.wait(30)
+    assert (request.status, request.error) == ("done", None)
+    assert [record.again is None for record in request.records] == [True, False]
+    assert request.records[0].answer(pair.prompts, asked.prompt).kl_to_base_noise is None
+    assert {record.finished for record in request.records} <= {"end", "length"}
+
+
+@pytest.mark.parametrize(("ended_by", "finished"), [("person", "stopped"), ("time", "failed"), ("error", "failed")])
+def test_a_lane_says_whether_a_person_stopped_it(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch, ended_by: str, finished: str
+) -> None:
+    def fail(self: Batch) -> None:
+        raise DeviceMemoryError("It does not fit.", "Ask for less.")
+
+    request = worker.submit(job(pair, [0], 400), "me")
+    while len(request.records[0].ids) < 5:
+        time.sleep(0.002)
+    if ended_by == "person":
+        request.close()
+    elif ended_by == "time":
+        request.deadline_seconds = 0.0
+    else:
+        monkeypatch.setattr(Batch, "step", fail)
+    assert request.wait(10)
+    assert request.records[0].answer(pair.prompts, request.job.prompt).finished == finished
 
 
 def test_a_failed_request_keeps_no_memory(worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
