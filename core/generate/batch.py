@@ -4,12 +4,16 @@ Every row has its own gates and its own length: shorter rows are padded on the l
 their cache and how tokens are chosen; knows nothing of requests, scores or pages.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from core.generate.cache import RowCache
 from core.generate.seat import Finished, Seat, Step
 from core.pair.gates import Gates
+from core.pair.memory import memory_for
 from core.pair.pair import Pair
 from core.pair.patches import RowPatch
 
@@ -69,31 +73,49 @@ class Batch:
         """Writes one token in every lane that still writes.
 
         Raises:
-            DeviceMemoryError: the device ran out of memory; the batch is as it was before.
+            DeviceMemoryError: the device ran out of memory; batch and seats are as they were before.
         """
         if self._cache is None:
             return {}
-        gates, patches = self._rows()
-        length = self._cache.length
-        try:
+        with self._all_or_nothing():
+            gates, patches = self._rows()
             ids = [[token] for seat in self._seats for token in seat.last_ids()]
+            mask = self._mask(self._cache.length + 1)
             states = self._pair.hidden(
-                self._pair.ids(ids), gates, attention_mask=self._mask(length + 1), cache=self._cache, patches=patches
+                self._pair.ids(ids), gates, attention_mask=mask, cache=self._cache, patches=patches
             )[:, -1]
-        except Exception:
-            self._cache.shorten(length)
-            raise
-        return self._written(states)
+            steps = self._written(states)
+        return steps
 
     def leave(self, seat: Seat) -> None:
-        """Takes a seat's rows out."""
+        """Takes a seat's rows out.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory; batch and seats are as they were before.
+        """
         if seat in self._seats:
             ended: dict[int, Finished] = dict.fromkeys(seat.writing, "stopped")
-            self._drop({seat: Step({}, ended)})
+            with self._all_or_nothing():
+                self._drop({seat: Step({}, ended)})
 
     def clear(self) -> None:
         """Takes everyone out."""
         self._seats, self._pads, self._cache, self._bound = [], [], None, None
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Takes back what its body has done to seats and cache where it fails."""
+        cache, marks = self._cache, [(seat, seat.mark()) for seat in self._seats]
+        length = cache.length if cache is not None else 0
+        try:
+            with memory_for(f"{self.n_rows} rows of one batch"):
+                yield
+        except Exception:
+            for seat, mark in marks:
+                seat.restore(mark)
+            if cache is not None:
+                cache.shorten(length)
+            raise
 
     def _rows(self) -> tuple[Gates, tuple[RowPatch, ...]]:
         """Gates and patches of the batch, made anew only when rows have come or gone."""
@@ -131,12 +153,11 @@ class Batch:
             n_rows = seat.n_rows
             kept += [row + own for own in seat.rows_kept(steps[seat].finished if seat in steps else {})]
             row += n_rows
-        self._seats = [seat for seat in self._seats if seat.writing]
-        self._bound = None
         if not kept or self._cache is None:
             self.clear()
             return
-        self._pads = [self._pads[row] for row in kept]
-        spare = min(self._pads)
+        spare = min(self._pads[row] for row in kept)
         self._cache.keep(kept, spare)
-        self._pads = [pad - spare for pad in self._pads]
+        self._pads = [self._pads[row] - spare for row in kept]
+        self._seats = [seat for seat in self._seats if seat.writing]
+        self._bound = None

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from core.pair.memory import memory_for
+
 _ROOM = 64
 
 
@@ -38,14 +40,8 @@ class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships n
         self._view(stop)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor, first: int = 0) -> None:
-        """Keeps some rows, in the order given, from position `first` on; a row may be asked for twice."""
-        length = self.get_seq_length()
-        self._buffers = tuple(buffer[indices, :, first:] for buffer in self._buffers)
-        self._view(length - first)
-
-    def join(self, other: "BufferedLayer") -> None:
-        """Puts the rows of another layer under these; what is shorter gets zeros on the left."""
+    def joined(self, other: "BufferedLayer") -> "BufferedLayer":
+        """A new layer with the rows of another one under these; what is shorter gets zeros on the left."""
         mine, theirs = self.get_seq_length(), other.get_seq_length()
         length, rows = max(mine, theirs), len(self.keys)
         joined = []
@@ -55,25 +51,28 @@ class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships n
             both[:rows, :, length - mine : length] = old[:, :, :mine]
             both[rows:, :, length - theirs : length] = new[:, :, :theirs]
             joined.append(both)
-        self._buffers = tuple(joined)
-        self._view(length)
+        return self._of(tuple(joined), length)
 
     def shorten(self, length: int) -> None:
         """Forgets what lies beyond so many positions."""
         if self.get_seq_length() > length:
             self._view(length)
 
-    def copy_rows(self, indices: Tensor) -> "BufferedLayer":
-        """A new layer with copies of some rows."""
-        other = BufferedLayer()
-        other.dtype, other.device, other.is_initialized = self.dtype, self.device, True
-        other._buffers = tuple(buffer[indices] for buffer in self._buffers)
-        other._view(self.get_seq_length())
-        return other
+    def copy_rows(self, indices: Tensor, first: int = 0) -> "BufferedLayer":
+        """A new layer with copies of some rows, in the order given, from position `first` on."""
+        length = self.get_seq_length()
+        return self._of(tuple(buffer[indices, :, first : length + _ROOM] for buffer in self._buffers), length - first)
 
     def get_seq_length(self) -> int:
         """How many positions are held."""
         return self.keys.shape[2] if self.is_initialized else 0
+
+    def _of(self, buffers: tuple[Tensor, ...], length: int) -> "BufferedLayer":
+        other = BufferedLayer()
+        other.dtype, other.device, other.is_initialized = self.dtype, self.device, True
+        other._buffers = buffers
+        other._view(length)
+        return other
 
     def _grow(self, length: int, capacity: int) -> None:
         grown = tuple(b.new_empty(*b.shape[:2], capacity, b.shape[3]) for b in self._buffers)
@@ -86,7 +85,10 @@ class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships n
 
 
 class RowCache(Cache):  # type: ignore[misc]
-    """A cache whose rows can leave, or be copied into another cache."""
+    """A cache whose rows can leave, or be copied into another cache.
+
+    Where the device's memory does not suffice for that, the cache is as it was before.
+    """
 
     def __init__(self, layers: list[Any] | None = None) -> None:
         if layers is None:
@@ -100,14 +102,22 @@ class RowCache(Cache):  # type: ignore[misc]
         return int(self.layers[0].get_seq_length()) if self.layers else 0
 
     def keep(self, rows: list[int], first: int = 0) -> None:
-        """Drops every row but these, and every position before `first`."""
-        for layer in self.layers:
-            layer.batch_select_indices(torch.tensor(rows, device=layer.device), first)
+        """Drops every row but these, and every position before `first`; a row may be asked for twice.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
+        """
+        self.layers = self._copies(rows, first)
 
     def join(self, other: "RowCache") -> None:
-        """Takes another cache's rows in under its own; both end at the same position, padded on the left."""
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.join(theirs)
+        """Takes another cache's rows in under its own; both end at the same position, padded on the left.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
+        """
+        with memory_for("Keys and values of another question"):
+            joined = [mine.joined(theirs) for mine, theirs in zip(self.layers, other.layers, strict=True)]
+        self.layers = joined
 
     def shorten(self, length: int) -> None:
         """Forgets what a failed forward pass left in some of the layers."""
@@ -115,5 +125,14 @@ class RowCache(Cache):  # type: ignore[misc]
             layer.shorten(length)
 
     def copy(self, rows: list[int]) -> "RowCache":
-        """A new cache holding copies of some rows; a row may be asked for twice."""
-        return RowCache([layer.copy_rows(torch.tensor(rows, device=layer.device)) for layer in self.layers])
+        """A new cache holding copies of some rows; a row may be asked for twice.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
+        """
+        return RowCache(self._copies(rows))
+
+    def _copies(self, rows: list[int], first: int = 0) -> list[BufferedLayer]:
+        with memory_for(f"Keys and values of {len(rows)} rows"):
+            copies = [layer.copy_rows(torch.tensor(rows, device=layer.device), first) for layer in self.layers]
+        return copies

@@ -5,6 +5,8 @@ read than others read nothing in the first places of the pass, and nothing ever 
 knows no scores.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,11 +75,14 @@ class Followers:
         self._rows += rows
         self._gates = None
 
-    @torch.no_grad()
-    def read(self) -> dict[tuple[Seat, int, Model], Tensor]:
+    @contextmanager
+    def reading(self) -> Iterator[dict[tuple[Seat, int, Model], Tensor]]:
         """Reads what has been written since the last time, but for each lane's last token.
 
-        Returns:
+        Where the body of the `with` fails, nothing has been read, and the next time reads it again. Without gradients
+        only.
+
+        Yields:
             By seat, lane and model, the (n, d_model) states after each token read: each predicts the next one.
 
         Raises:
@@ -86,7 +91,8 @@ class Followers:
         new = [row.seat.tokens[row.lane][row.read : -1] for row in self._rows]
         width = max(map(len, new), default=0)
         if not width or self._cache is None:
-            return {}
+            yield {}
+            return
         ids = self._pair.ids([[0] * (width - len(tokens)) + tokens for tokens in new])
         seen = torch.cat([self._seen, self._seen.new_ones(len(new), width)], dim=1)
         before = self._cache.length
@@ -95,29 +101,35 @@ class Followers:
         mask = None if bool(seen.all()) else seen.long().to(self._pair.device)
         try:
             states = self._pair.hidden(ids, self._bound(), attention_mask=mask, cache=self._cache)
+            yield {
+                (follower.seat, follower.lane, follower.model): row_states[width - len(tokens) :]
+                for row_states, follower, tokens in zip(states, self._rows, new, strict=True)
+            }
         except Exception:
             self._cache.shorten(before)
             raise
         self._seen = seen
-        found: dict[tuple[Seat, int, Model], Tensor] = {}
-        for row_states, follower, tokens in zip(states, self._rows, new, strict=True):
+        for follower, tokens in zip(self._rows, new, strict=True):
             follower.read += len(tokens)
-            found[follower.seat, follower.lane, follower.model] = row_states[width - len(tokens) :]
-        return found
 
     def drop(self, seat: Seat, lanes: set[int]) -> None:
         """Lets the followers of some lanes go, and the positions that no row needs any more."""
         kept = [k for k, row in enumerate(self._rows) if row.seat is not seat or row.lane not in lanes]
         if len(kept) == len(self._rows):
             return
-        self._rows = [self._rows[k] for k in kept]
-        self._gates = None
         if not kept or self._cache is None:
-            self._cache, self._seen = None, self._seen.new_ones(0, 0)
+            self.clear()
             return
         spare = int(self._seen[kept].any(dim=0).int().argmax())
         self._cache.keep(kept, spare)
+        self._rows = [self._rows[k] for k in kept]
+        self._gates = None
         self._seen = self._seen[kept, spare:]
+
+    def clear(self) -> None:
+        """Lets everyone go."""
+        self._rows, self._cache, self._gates = [], None, None
+        self._seen = self._seen.new_ones(0, 0)
 
     def _bound(self) -> Gates:
         """Gates of the rows, made anew only when rows have come or gone."""

@@ -21,6 +21,7 @@ from core.measure.answers import repetition
 from core.measure.positions import kl_of_states
 from core.measure.tokens import TokenScore, token_scores
 from core.pair.gates import Gates
+from core.pair.memory import memory_for
 from core.pair.pair import Pair
 from core.pair.parts import MASKS, Part
 from core.pair.prompts import Prompt, PromptBuilder
@@ -36,11 +37,11 @@ class LaneAnswer:
         text: without the end-of-turn token.
         ids: with it, where the model wrote it.
         parts: the part of each token.
-        finished: `end`, `length`, or `stopped` by a person.
+        finished: `end`, `length`, `stopped` by a person, or `failed`: cut off by an error or the time allowed.
         reasoning_finished: whether the reasoning was closed; null where there is none.
         kl_to_base, kl_to_tuned: mean KL(lane‖base) and KL(lane‖tuned) over reasoning and answer tokens, nats.
         kl_to_base_noise, kl_to_tuned_noise: how much these means change when the text is run in one pass instead of
-            token by token; null where the answer was stopped.
+            token by token; null where the answer was stopped, or where that pass failed.
         repetition: share of repeated 4-grams, 0..1; null below four tokens.
         tokens_per_second: of this lane, from its first token on.
         kind: `graft`; `patch` where activations of a donor were put in; `amplify` where logits were extrapolated.
@@ -121,9 +122,9 @@ class LaneRecord:
         other.lane = replace(self.lane, name=name)
         return other
 
-    def stop(self) -> None:
-        """Marks the lane as stopped unless it had ended."""
-        self.finished = self.finished or "stopped"
+    def stop(self, how: Finished = "stopped") -> None:
+        """Marks the lane as stopped, or as failed, unless it had ended."""
+        self.finished = self.finished or how
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -156,6 +157,9 @@ class LaneRecord:
             read: the question as this lane's rows, base and tuned have read it. All but its last token is not read
                 again: what is read by another route is the answer.
             at_once: asked before each pass how many positions it may have, for a number of rows.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
         """
         rows = Gates.stack([self.lane.gates, pair.base_gates(), pair.tuned_gates()])
         ids = (*prompt.ids, *self.ids)[:-1]
@@ -163,7 +167,8 @@ class LaneRecord:
         while not reading.done:
             yield
             reading.advance(at_once(reading.n_rows))
-        self.again = self._means_again(pair, prompt, reading.result()[1])
+        with memory_for("Tokens of a finished answer, read once more,"):
+            self.again = self._means_again(pair, prompt, reading.result()[1])
 
     @torch.no_grad()
     def _means_again(self, pair: Pair, prompt: Prompt, states: Tensor) -> tuple[float | None, float | None]:

@@ -46,6 +46,14 @@ class Sampling:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class SamplerMark:
+    """How far a sampler was: its next step, and the state of its generator where it draws."""
+
+    step: int
+    random: Tensor | None
+
+
 class RowSampler:
     """Chooses the tokens of one row, one after another.
 
@@ -59,6 +67,16 @@ class RowSampler:
         self._greedy = sampling.temperature == 0
         self._random = torch.Generator().manual_seed(sampling.seed)
         self._filters = _filters(sampling)
+
+    def mark(self) -> SamplerMark:
+        """How far it is."""
+        return SamplerMark(self._step, None if self._greedy else self._random.get_state())
+
+    def restore(self, mark: SamplerMark) -> None:
+        """Goes back to where it was."""
+        self._step = mark.step
+        if mark.random is not None:
+            self._random.set_state(mark.random)
 
     def choose(self, logits: Tensor) -> int:
         """The next token id from (d_vocab,) float32 logits."""

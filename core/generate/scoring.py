@@ -18,6 +18,7 @@ from core.generate.seat import Seat, Step
 from core.measure.divergence import total_variation
 from core.measure.positions import PositionScores, score_logits
 from core.pair.gates import Gates
+from core.pair.memory import memory_for
 from core.pair.pair import Pair
 
 CHUNK = 8
@@ -99,8 +100,10 @@ class Scoring:
         self._scored[seat], self._found[seat] = [0] * len(seat.lanes), []
         step = batch.join(seat, cache, states)
         read: dict[Model, Tensor] = {"base": states[-2], "tuned": states[-1]}
-        stretches = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
-        self._keep([found for stretch in stretches for found in self._of_beginning(stretch)])
+        with memory_for("Scores of the first tokens"):
+            stretches = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
+            found = [scores for stretch in stretches for scores in self._of_beginning(stretch)]
+        self._keep(found)
         return step
 
     def advance(self) -> None:
@@ -133,6 +136,12 @@ class Scoring:
         self._scored.pop(seat, None)
         self._found.pop(seat, None)
 
+    def clear(self) -> None:
+        """Lets everyone go."""
+        self._followers.clear()
+        self._scored.clear()
+        self._found.clear()
+
     def _waiting(self, seat: Seat) -> int:
         """How many tokens of its longest lane are not scored yet."""
         scored = self._scored.get(seat)
@@ -149,7 +158,11 @@ class Scoring:
     @torch.no_grad()
     def _score(self) -> None:
         """Reads and scores everything that waits, whoever wrote it."""
-        read = self._followers.read()
+        with memory_for("Scores of what was written"), self._followers.reading() as read:
+            found = self._scores(self._all_stretches(read))
+        self._keep(found)
+
+    def _all_stretches(self, read: dict[tuple[Seat, int, Model], Tensor]) -> list[_Stretch]:
         stretches = []
         for seat, scored in self._scored.items():
             for lane in range(len(seat.lanes)):
@@ -157,13 +170,16 @@ class Scoring:
                     models: tuple[Model, ...] = ("base", "tuned")
                     own = {model: read[seat, lane, model] for model in models if (seat, lane, model) in read}
                     stretches.append(self._stretch(seat, lane, own))
+        return stretches
+
+    def _scores(self, stretches: Sequence[_Stretch]) -> list[tuple[_Stretch, LaneScores]]:
         found = []
         for group in _groups(stretches):
             states = [own for stretch in group for own in stretch.states.values()]
             logits = iter(torch.split(self._pair.unembed(torch.cat(states)), [len(own) for own in states]))
             for stretch in group:
                 found.append((stretch, self._compared(stretch, {model: next(logits) for model in stretch.states})))
-        self._keep(found)
+        return found
 
     def _stretch(self, seat: Seat, lane: int, states: dict[Model, Tensor]) -> _Stretch:
         itself: dict[Model, bool] = {"base": seat.lanes[lane].is_base, "tuned": seat.lanes[lane].is_tuned}

@@ -13,12 +13,12 @@ from torch import Tensor
 from core.errors import ArgumentError, TooLongError
 from core.generate.lane import Lane
 from core.generate.prefill import Prefill
-from core.generate.sampling import RowSampler, Sampling
+from core.generate.sampling import RowSampler, SamplerMark, Sampling
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.patches import RowPatch
 
-Finished = Literal["end", "length", "stopped"]
+Finished = Literal["end", "length", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Step:
 
     tokens: dict[int, int]
     finished: dict[int, Finished]
+
+
+@dataclass(frozen=True, eq=False)
+class SeatMark:
+    """How far a seat was: per lane its number of tokens, of logits kept, its ending and sampler; who wrote."""
+
+    n_tokens: tuple[int, ...]
+    n_logits: tuple[int, ...]
+    finished: tuple[Finished | None, ...]
+    samplers: tuple[SamplerMark, ...]
+    writing: tuple[int, ...]
 
 
 class Seat:
@@ -165,6 +176,23 @@ class Seat:
                 ended[lane] = "length"
             self.finished[lane] = ended.get(lane)
         return Step(written, ended)
+
+    def mark(self) -> SeatMark:
+        """How far it is, for going back where a step fails."""
+        return SeatMark(
+            tuple(map(len, self.tokens)),
+            tuple(map(len, self.logits)),
+            tuple(self.finished),
+            tuple(sampler.mark() for sampler in self._samplers),
+            tuple(self.writing),
+        )
+
+    def restore(self, mark: SeatMark) -> None:
+        """Forgets every token taken since."""
+        for lane in range(len(self.lanes)):
+            del self.tokens[lane][mark.n_tokens[lane] :], self.logits[lane][mark.n_logits[lane] :]
+            self._samplers[lane].restore(mark.samplers[lane])
+        self.finished, self.writing = list(mark.finished), list(mark.writing)
 
     def rows_kept(self, ended: dict[int, Finished]) -> list[int]:
         """Takes ended lanes out; which of the rows before are left."""

@@ -10,8 +10,7 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TypeVar
 
 from core.errors import ArgumentError, GraftError
@@ -20,37 +19,20 @@ from core.generate.requests import Progress, Request, Result, Status, Task
 from core.generate.room import Room
 from core.generate.scoring import Scoring
 from core.generate.seat import Seat, Step
-from core.generate.writing import Job, Pause, Writing
+from core.generate.turns import (
+    WORK_ALONE,
+    WORK_BESIDE_OTHERS,
+    WORK_WHILE_NOBODY_WRITES,
+    Answer,
+    next_to_work,
+    waiting_for_step,
+)
+from core.generate.writing import Job, Writing
 from core.pair.pair import Pair
 
-MAX_NEW_TOKENS = 2048
 MAX_WAITING_PER_OWNER = 4
 MAX_WRITING_PER_OWNER = 3
-MAX_LANES = 48
-WORK_BESIDE_OTHERS = 96
-"""How many (row, position) computations an answer may make between two steps of the others."""
-WORK_ALONE = 4096
-WORK_WHILE_NOBODY_WRITES = 512
-PIECES_A_TURN = 4
-"""How many prompts are read on with between two steps, where so many wait."""
-SPARE_EVERY = 4
-"""While others write, what can wait gets every so manieth turn."""
 AnyRequest = TypeVar("AnyRequest", bound=Request)
-
-
-@dataclass(eq=False)
-class _Answer:
-    """A request that is being written.
-
-    Attributes:
-        request: which.
-        pieces: its work.
-        waits: what for.
-    """
-
-    request: Writing
-    pieces: Generator[Pause, None, Status]
-    waits: Pause = "work"
 
 
 class Worker:
@@ -59,7 +41,7 @@ class Worker:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self._waiting: deque[Request] = deque()
-        self._answers: deque[_Answer] = deque()
+        self._answers: deque[Answer] = deque()
         self._tasks: list[Task[object]] = []  # the last one runs, those before it have given way
         self._batch, self._scoring = Batch(pair), Scoring(pair)
         self._turns = 0
@@ -77,11 +59,9 @@ class Worker:
         Raises:
             ArgumentError: too many tokens or lanes asked for, none, too many requests of this owner, or the worker is
                 gone.
+            TooLongError: its keys and values would not fit in memory even alone.
         """
-        if not 1 <= job.max_new_tokens <= MAX_NEW_TOKENS:
-            raise ArgumentError(f"{job.max_new_tokens} new tokens were asked for.", f"Ask for 1 to {MAX_NEW_TOKENS}.")
-        if not 1 <= len(job.lanes) <= MAX_LANES:
-            raise ArgumentError(f"{len(job.lanes) or 'No'} lanes were asked for.", f"Ask for 1 to {MAX_LANES}.")
+        self._room.check(job)
         return self._enqueue(Writing(job, owner))
 
     def call(self, work: Callable[[Pair, Progress], Result], owner: str, gives_way: bool = False) -> Task[Result]:
@@ -133,7 +113,8 @@ class Worker:
 
     def n_rows(self) -> int:
         """How many lanes are being decoded now."""
-        return sum(answer.request.n_rows for answer in tuple(self._answers))
+        with self._changed:
+            return sum(answer.request.n_rows for answer in self._answers)
 
     def shutdown(self) -> None:
         """Closes every request and ends the thread; blocks until the step in hand is done."""
@@ -175,10 +156,8 @@ class Worker:
         try:
             task.start()
             task.end(task.run(self.pair, self._give_way if task.gives_way else self._meanwhile))
-        except GraftError as error:
-            task.end("failed", _bare(error))
         except Exception as error:
-            task.end("failed", self._bug(error))
+            task.end("failed", self._shown(error))
         finally:
             with self._changed:
                 self._tasks.remove(task)
@@ -195,26 +174,23 @@ class Worker:
             self._turn()
 
     def _turn(self) -> None:
-        """One step of every answer, and for one of them a piece of other work."""
+        """One step of every answer, and for some of them a piece of other work."""
         started = time.monotonic()
-        self._admit()
-        if self._batch.n_rows:
-            self._step()
-        self._turns += 1
-        for answer in self._next_to_work():
-            self._answers.remove(answer)
-            self._answers.append(answer)  # the others come first next time
-            answer.request.at_once = self._at_once()
-            self._go_on(answer)
+        try:
+            self._admit()
+            if self._batch.n_rows:
+                self._step()
+            self._turns += 1
+            for answer in next_to_work(self._answers, self._turns, bool(self._batch.n_rows)):
+                with self._changed:
+                    self._answers.remove(answer)
+                    self._answers.append(answer)  # the others come first next time
+                answer.request.at_once = self._at_once()
+                self._go_on(answer)
+        except Exception as error:
+            self._begin_anew(self._shown(error))
         self._turn_ended = time.monotonic()
         self._turn_took = self._turn_ended - started
-
-    def _next_to_work(self) -> list[_Answer]:
-        """Who may compute something of its own now: prompts before noise, which can wait while others write."""
-        reading = [answer for answer in self._answers if answer.waits == "work"]
-        if reading or (self._batch.n_rows and self._turns % SPARE_EVERY):
-            return reading[:PIECES_A_TURN]
-        return [answer for answer in self._answers if answer.waits == "spare"][:1]
 
     def _at_once(self) -> int:
         if not self._tasks and len(self._answers) == 1:
@@ -226,34 +202,50 @@ class Worker:
         try:
             steps = self._batch.step()
             self._scoring.advance()
-        except GraftError as error:  # the device is full: the last to come gives way
-            newest = max((a for a in self._answers if a.request.seat in self._batch.seats), key=_started)
-            self._end(newest, "failed", _bare(error))
         except Exception as error:
-            for answer in [a for a in self._answers if a.request.seat in self._batch.seats]:
-                self._end(answer, "failed", self._bug(error))
-            return
+            stuck = waiting_for_step(self._answers)
+            if not stuck:
+                raise
+            shown = self._shown(error)
+            # Where the device is full, the last to come gives way.
+            for answer in stuck[-1:] if isinstance(error, GraftError) else stuck:
+                self._end(answer, "failed", shown)
         for answer in tuple(self._answers if steps else ()):
             if answer.waits == "step" and answer.request.seat is not None:
                 answer.request.step = steps.get(answer.request.seat)
                 self._go_on(answer)
 
-    def _go_on(self, answer: _Answer) -> None:
+    def _go_on(self, answer: Answer) -> None:
         """Lets an answer compute its next piece."""
         try:
             answer.waits = next(answer.pieces)
         except StopIteration as ended:
             self._end(answer, ended.value)
-        except GraftError as error:
-            self._end(answer, "failed", _bare(error))
         except Exception as error:
-            self._end(answer, "failed", self._bug(error))
+            self._end(answer, "failed", self._shown(error))
 
-    def _end(self, answer: _Answer, status: Status, error: GraftError | None = None) -> None:
+    def _end(self, answer: Answer, status: Status, error: GraftError | None = None) -> None:
         answer.pieces.close()
+        if answer.request.seat is not None:  # an answer that failed while it left is still there
+            self._batch.leave(answer.request.seat)
+            self._scoring.leave(answer.request.seat)
         with self._changed:
             self._answers.remove(answer)
         answer.request.end(status, error)
+
+    def _begin_anew(self, error: GraftError) -> None:
+        """Ends every answer, where nobody can say any more what state the batch is in."""
+        self._batch.clear()
+        self._scoring.clear()
+        with self._changed:
+            answers = tuple(self._answers)
+            self._answers.clear()
+        for answer in answers:
+            try:
+                answer.pieces.close()
+            except Exception as further:
+                self._shown(further)
+            answer.request.end("failed", error)
 
     def _admit(self) -> None:
         """Lets in whoever there is room for: first those whose owners have the least running, then by arrival."""
@@ -266,23 +258,20 @@ class Worker:
                     return
                 self._waiting.remove(chosen)
                 chosen.start()
-                self._answers.append(_Answer(chosen, chosen.pieces(self.pair, self._batch, self._scoring)))
+                self._answers.append(Answer(chosen, chosen.pieces(self.pair, self._batch, self._scoring)))
 
     def _fits(self, request: Writing) -> bool:
         jobs = [answer.request.job for answer in self._answers]
         if sum(answer.request.owner == request.owner for answer in self._answers) >= MAX_WRITING_PER_OWNER:
             return False
-        return not jobs or (
-            sum(len(job.lanes) for job in (*jobs, request.job)) <= MAX_LANES and self._room.holds((*jobs, request.job))
-        )
+        return not jobs or self._room.holds((*jobs, request.job))
 
-    def _bug(self, error: Exception) -> GraftError:
+    def _shown(self, error: Exception) -> GraftError:
+        """What a person is shown; what is a bug is logged."""
+        if isinstance(error, GraftError):
+            return _bare(error)
         threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread)))
         return GraftError(f"{type(error).__name__}: {error}", "This is a bug; see the log.")
-
-
-def _started(answer: _Answer) -> float:
-    return answer.request.started_at
 
 
 def _bare(error: GraftError) -> GraftError:

@@ -89,9 +89,13 @@ class Writing(Request):
 
     def end(self, status: Status, error: GraftError | None = None) -> None:
         """Marks request and lanes as ended."""
-        for record in self.records:
-            record.stop()
+        self._stop_lanes(status)
         super().end(status, error)
+
+    def _stop_lanes(self, status: Status) -> None:
+        by_person = status == "stopped" and self._closed.is_set()
+        for record in self.records:
+            record.stop("stopped" if by_person else "failed")
 
     def pieces(self, pair: Pair, batch: Batch, scoring: Scoring) -> Generator[Pause, None, Status]:
         """Writes the answers, pausing between pieces; returns the status it ended with.
@@ -118,17 +122,19 @@ class Writing(Request):
                     self._take(self.step, scoring, pair)
             stopped = bool(seat.writing)
             batch.leave(seat)  # the lanes' rows are free before the last tokens are scored
-            for record in self.records:
-                record.stop()
+            self._stop_lanes("stopped")
             self._add_scores(scoring.finish(seat), pair)
             self.answered_at = time.monotonic()
             if stopped:
                 return "stopped"
             for record, own in zip(self.records, rows_of(job.lanes, read), strict=True):
-                for _ in record.measure_again(pair, job.prompt, own, lambda rows: self.at_once // rows):
-                    yield "spare"
-                    if self.closing:
-                        return "done"  # the answer is whole; only its noise is not known
+                try:
+                    for _ in record.measure_again(pair, job.prompt, own, lambda rows: self.at_once // rows):
+                        yield "spare"
+                        if self.closing:
+                            return "done"  # the answer is whole; only its noise is not known
+                except GraftError:  # likewise
+                    continue
             return "done"
         finally:
             batch.leave(seat)

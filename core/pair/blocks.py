@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import ArgumentError, DeviceMemoryError
+from core.errors import ArgumentError
 from core.pair.gated_linear import GatedLinear, bound_gates
 from core.pair.gates import Gates, LayerGates
+from core.pair.memory import memory_for
 from core.pair.pair import Pair
 from core.pair.twin import with_replaced
 
@@ -162,14 +163,9 @@ class Blocks:
 
     @contextmanager
     def _running(self, number: int, states: Tensor, gates: Gates) -> Iterator[None]:
-        try:
-            with bound_gates(LayerGates(gates, number)):
-                yield
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(
-                f"Layer {number} over {len(states)} × {states.shape[1]} tokens does not fit on {self._pair.device}.",
-                "Shorten the text.",
-            ) from error
+        what = f"{len(states)} × {states.shape[1]} tokens in layer {number}"
+        with memory_for(what, "Shorten the text."), bound_gates(LayerGates(gates, number)):
+            yield
 
 
 class _Past:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import DeviceMemoryError, ShapeError
+from core.errors import ShapeError
 from core.pair.gated_linear import bound_gates
 from core.pair.gates import Gates
+from core.pair.memory import memory_for
 from core.pair.patches import RowPatch, bound_patches, check_patches
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import PairSpec
@@ -154,20 +155,18 @@ class Pair:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -n_positions:]
         with self._count_lock:
             self._forwards += 1
-        try:
-            with bound_gates(gates.to(self.device)), bound_patches(patches):
-                output = self.model.model(
-                    input_ids=input_ids.to(self.device),
-                    attention_mask=attention_mask,
-                    position_ids=position_ids,
-                    past_key_values=cache,
-                    use_cache=cache is not None,
-                )
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(
-                f"A forward pass of {rows} × {n_positions} tokens does not fit on {self.device}.",
-                "Shorten the text or ask for fewer lanes.",
-            ) from error
+        with (
+            memory_for(f"{rows} × {n_positions} tokens in one forward pass"),
+            bound_gates(gates.to(self.device)),
+            bound_patches(patches),
+        ):
+            output = self.model.model(
+                input_ids=input_ids.to(self.device),
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         states: Tensor = output.last_hidden_state
         return states
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.pair.few_rows import linear
+from core.pair.memory import memory_for
 
 MAX_TEMPORARY_BYTES = 256 * 2**20
 
@@ -34,8 +35,15 @@ class Unembedding:
         """(..., d_model) hidden states after the final norm → (..., d_vocab) float32 logits.
 
         The caller bounds the result: `positions_at_once` says how many positions fit.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
         """
-        states = hidden.float()
+        with memory_for(f"Logits of {hidden.shape[:-1].numel()} positions"):
+            logits = self._logits(hidden.float())
+        return logits
+
+    def _logits(self, states: Tensor) -> Tensor:
         if self._float32 is not None:
             return linear(states, self._float32)
         logits = torch.empty(*states.shape[:-1], self.d_vocab, dtype=torch.float32, device=states.device)

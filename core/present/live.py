@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from core.errors import ArgumentError, TooLongError
+from core.errors import ArgumentError, GraftError, TooLongError
 from core.generate.lane import Lane
 from core.generate.record import LaneRecord
 from core.generate.requests import Progress, Request, Task
@@ -162,7 +162,7 @@ def start(
         previous: the last run; lanes that would come out the same are kept from it.
 
     Raises:
-        GraftError: the question or a setting cannot be used; nothing was submitted.
+        GraftError: the question or a setting cannot be used, or too much waits already; nothing of it is written.
     """
     pair = worker.pair
     prompt = build_prompt(pair, messages, settings)
@@ -181,7 +181,12 @@ def start(
     if scorable and settings.reference:
         models = {name: lane.gates for name, lane in lanes.items() if lane.kind == "graft"}
         work = partial(_scored, prompt=prompt, text=settings.reference, ids=scorable, models=models)
-        scoring = worker.call(work, owner)
+        try:
+            scoring = worker.call(work, owner)
+        except GraftError:
+            if request is not None:
+                request.close()
+            raise
     return LiveRun(worker, messages, settings, prompt, {name: found[name] for name in lanes}, request, scoring)
 
 

@@ -16,7 +16,7 @@ from core.present.texts import percent, two_digits
 
 CLOSE = 0.05  # of probability: below it, which of two tokens comes first hangs on little
 END = "end of the answer"
-_ENDINGS = {"length": "was cut there", "stopped": "was stopped there"}
+_ENDINGS = {"length": "was cut there", "stopped": "was stopped there", "failed": "was cut off there"}
 
 
 @dataclass(frozen=True)

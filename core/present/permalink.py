@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 from urllib.parse import urlencode
 
 from core.errors import ArgumentError
+from core.generate.room import MAX_NEW_TOKENS
 from core.generate.sampling import Sampling
-from core.generate.worker import MAX_NEW_TOKENS
 from core.present.hybrids import hybrids_from
 from core.present.runs import RunSettings
 

@@ -6,7 +6,7 @@ Knows widgets; what is asked is put to the worker by the page.
 import streamlit as st
 
 from core.errors import GraftError
-from core.generate.worker import MAX_NEW_TOKENS
+from core.generate.room import MAX_NEW_TOKENS
 from core.pair.prompts import Message
 from core.present.examples import examples
 from core.present.hybrids import Hybrid, lane_word

@@ -23,7 +23,7 @@ from pages._shared.frame import show_error
 
 # Seconds between two looks at a run, by how many tokens its longest lane has: each look sends them all.
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
-_ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped"}
+_ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped", "failed": "cut off"}
 
 
 def draw_live(run: LiveRun, simple: bool = False) -> None:

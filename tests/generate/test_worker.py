@@ -4,18 +4,26 @@ import gc
 import random
 import threading
 import time
+from collections import deque
+from dataclasses import replace
 
 import pytest
+import torch
 from torch import Tensor
 
-from core.errors import ArgumentError, DeviceMemoryError
+from core.errors import ArgumentError, DeviceMemoryError, TooLongError
 from core.generate.answers import greedy_answer
+from core.generate.batch import Batch
 from core.generate.cache import BufferedLayer
 from core.generate.lane import Lane
+from core.generate.record import LaneRecord
 from core.generate.requests import Progress
 from core.generate.room import Room
 from core.generate.sampling import Sampling
-from core.generate.worker import MAX_WAITING_PER_OWNER, MAX_WRITING_PER_OWNER, WORK_BESIDE_OTHERS, Worker
+from core.generate.scoring import Scoring
+from core.generate.seat import Seat
+from core.generate.turns import WORK_BESIDE_OTHERS
+from core.generate.worker import MAX_WAITING_PER_OWNER, MAX_WRITING_PER_OWNER, Worker
 from core.generate.writing import Job
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -75,7 +83,7 @@ def test_one_owner_takes_turns_with_a_visible_place(worker: Worker, pair: Pair) 
 def test_rows_wait_for_memory_rather_than_fail(pair: Pair) -> None:
     worker = Worker(pair)
     one = job(pair, [0], 200)
-    worker._room = Room(pair, n_bytes=1)
+    worker._room = Room(pair, Room(pair).n_bytes_for([one]))
     try:
         first, second = worker.submit(one, "a"), worker.submit(job(pair, [1], 3), "b")
         while not first.records[0].ids:
@@ -93,10 +101,38 @@ def test_room_counts_rows_and_positions(pair: Pair) -> None:
     one = job(pair, [0], 100)
     config = pair.model.config
     numbers = 2 * pair.n_layers * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
-    n_bytes = 4 * numbers * 3 * (len(one.prompt.ids) + 100)  # the hybrid, and base and tuned reading along
-    assert Room(pair, n_bytes=2 * n_bytes).holds([one])
-    assert not Room(pair, n_bytes=n_bytes).holds([one])
-    assert not Room(pair, n_bytes=2 * n_bytes).holds([one, one])
+    n_prompt = len(one.prompt.ids)
+    positions = 3 * (n_prompt + 100) + 3 * n_prompt  # the hybrid, and base and tuned reading along; the prompt of each
+    n_bytes = 2 * 4 * numbers * positions  # buffers grow by doubling
+    assert Room(pair, n_bytes).holds([one])
+    assert not Room(pair, n_bytes - 1).holds([one])
+    assert not Room(pair, n_bytes).holds([one, one])
+
+
+def test_a_short_answer_beside_a_long_one_takes_as_much_as_the_long_one(pair: Pair) -> None:
+    room = Room(pair)
+    short, long = job(pair, [0], 1), job(pair, [1], 400)
+    beside = room.n_bytes_for([short, long]) - room.n_bytes_for([long])
+    assert beside == room.n_bytes_for([long])
+
+
+def test_tokens_an_answer_begins_with_are_kept_with_its_prompt(pair: Pair) -> None:
+    room, asked = Room(pair), job(pair, [0], 100)
+    forked = replace(asked, begun=(7,) * 50)
+    n_row = room.n_bytes_for([job(pair, [0], 101)]) - room.n_bytes_for([asked])  # of its three rows
+    assert room.n_bytes_for([forked]) - room.n_bytes_for([asked]) == 50 * n_row
+
+
+def test_what_does_not_fit_alone_is_refused(worker: Worker, pair: Pair) -> None:
+    fits, too_long = job(pair, [0], 100), job(pair, [0], 101)
+    worker._room = Room(pair, Room(pair).n_bytes_for([fits]))
+    with pytest.raises(TooLongError, match=r"101 new ones in 1 lane may take .* MiB"):
+        worker.submit(too_long, "me")
+    request = worker.submit(fits, "me")
+    while not request.records[0].ids:
+        time.sleep(0.002)
+    request.close()
+    assert request.wait(10)
 
 
 def test_answers_go_on_while_something_is_computed(worker: Worker, pair: Pair) -> None:
@@ -250,6 +286,49 @@ def test_a_finished_answer_has_its_noise(worker: Worker, pair: Pair) -> None:
     assert 0 <= answer.kl_to_base_noise < 1e-3 < answer.kl_to_base
 
 
+def test_an_answer_whose_noise_cannot_be_measured_is_done(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means, calls = LaneRecord._means_again, 0
+
+    def fail_first(self: LaneRecord, *args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return means(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LaneRecord, "_means_again", fail_first)
+    asked = job(pair, [1], 12)
+    both = replace(asked, lanes=(*asked.lanes, Lane("tuned", pair.tuned_gates())))
+    request = worker.submit(both, "me")
+    assert request.wait(30)
+    assert (request.status, request.error) == ("done", None)
+    assert [record.again is None for record in request.records] == [True, False]
+    assert request.records[0].answer(pair.prompts, asked.prompt).kl_to_base_noise is None
+    assert {record.finished for record in request.records} <= {"end", "length"}
+
+
+@pytest.mark.parametrize(("ended_by", "finished"), [("person", "stopped"), ("time", "failed"), ("error", "failed")])
+def test_a_lane_says_whether_a_person_stopped_it(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch, ended_by: str, finished: str
+) -> None:
+    def fail(self: Batch) -> None:
+        raise DeviceMemoryError("It does not fit.", "Ask for less.")
+
+    request = worker.submit(job(pair, [0], 400), "me")
+    while len(request.records[0].ids) < 5:
+        time.sleep(0.002)
+    if ended_by == "person":
+        request.close()
+    elif ended_by == "time":
+        request.deadline_seconds = 0.0
+    else:
+        monkeypatch.setattr(Batch, "step", fail)
+    assert request.wait(10)
+    assert request.records[0].answer(pair.prompts, request.job.prompt).finished == finished
+
+
 def test_a_failed_request_keeps_no_memory(worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device runs out in the middle of an answer: the error is kept, the caches are not."""
     calls = 0
@@ -321,3 +400,74 @@ def test_a_task_that_fails_says_why_and_the_worker_lives(worker: Worker, pair: P
     assert task.error is not None
     assert task.error.message == "No such thing."
     assert worker.call(lambda given, progress: 1, "me").wait(10)
+
+
+@pytest.mark.parametrize("error", [DeviceMemoryError("It does not fit.", "Ask for less."), RuntimeError("unforeseen")])
+def test_what_fails_in_an_answers_last_step_ends_that_answer_and_the_worker_lives(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """By then its rows have left the batch."""
+    advance = Scoring.advance
+    logged: list[object] = []
+
+    def fail(self: Scoring) -> None:
+        if not all(seat.writing for seat in self._scored):
+            raise error
+        advance(self)
+
+    first = worker.submit(job(pair, [0], 400), "a")
+    while not first.records[0].ids:
+        time.sleep(0.002)
+    monkeypatch.setattr(threading, "excepthook", logged.append)
+    monkeypatch.setattr(Scoring, "advance", fail)
+    request = worker.submit(job(pair, [1], 3), "me")
+    assert request.wait(10)
+    assert request.status == "failed"
+    assert str(error) in str(request.error)
+    is_bug = isinstance(error, RuntimeError)
+    assert len(logged) == is_bug
+    monkeypatch.undo()
+    assert worker.submit(job(pair, [1], 3), "me").wait(30)
+    assert first.status == ("failed" if is_bug else "running")
+    first.close()
+
+
+def test_an_answer_that_cannot_leave_ends_all_and_the_worker_begins_anew(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[object] = []
+
+    def fail(self: Batch, seat: Seat) -> None:
+        raise RuntimeError("unforeseen")
+
+    first = worker.submit(job(pair, [0], 400), "a")
+    while not first.records[0].ids:
+        time.sleep(0.002)
+    monkeypatch.setattr(threading, "excepthook", logged.append)
+    monkeypatch.setattr(Batch, "leave", fail)
+    second = worker.submit(job(pair, [1], 3), "b")
+    assert second.wait(10)
+    assert first.wait(10)
+    assert (first.status, second.status) == ("failed", "failed")
+    monkeypatch.undo()
+    assert logged
+    asked = job(pair, [1], 5)
+    third = worker.submit(asked, "a")
+    assert third.wait(30)
+    assert tuple(third.records[0].ids) == greedy_answer(pair, asked.prompt, asked.lanes[0].gates, 5)
+
+
+def test_answers_change_places_only_where_no_page_looks(worker: Worker, pair: Pair) -> None:
+    class Guarded(deque[object]):
+        def append(self, answer: object) -> None:
+            assert worker._changed._is_owned()  # type: ignore[attr-defined]
+            super().append(answer)
+
+        def remove(self, answer: object) -> None:
+            assert worker._changed._is_owned()  # type: ignore[attr-defined]
+            super().remove(answer)
+
+    worker._answers = Guarded()  # type: ignore[assignment]
+    request = worker.submit(job(pair, [1], 3), "me")
+    assert request.wait(30)
+    assert request.status == "done"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.errors import ArgumentError, DataError, TooLongError
 from core.generate.worker import Worker
+from core.generate.writing import Job, Writing
 from core.pair.pair import Pair
 from core.pair.patches import SITES
 from core.pair.prompts import Message
@@ -200,6 +201,29 @@ def test_asking_again_decodes_only_what_changed(pair: Pair) -> None:
     alone = start(worker, question, replace(SETTINGS, hybrids=(new,)), "")
     assert alone.request.wait(30)
     assert alone.records["hybrid"].ids == second.records["hybrid"].ids
+    worker.shutdown()
+
+
+def test_a_question_whose_reference_may_not_wait_leaves_nothing_behind(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(pair)
+    submitted: list[Writing] = []
+
+    def submit(job: Job, owner: str) -> Writing:
+        submitted.append(Worker.submit(worker, job, owner))
+        return submitted[-1]
+
+    def full(*_: object) -> None:
+        raise ArgumentError("Too many questions are waiting already.", "Wait for one.")
+
+    monkeypatch.setattr(worker, "submit", submit)
+    monkeypatch.setattr(worker, "call", full)
+    with pytest.raises(ArgumentError, match="waiting"):
+        start(worker, (Message(role="user", content="What?"),), replace(SETTINGS, max_new_tokens=400), "")
+    assert len(submitted) == 1
+    assert submitted[0].wait(10)
+    assert submitted[0].status == "stopped"
     worker.shutdown()
 
 
