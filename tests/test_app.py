@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,23 @@ def test_a_follow_up_shows_the_conversation_to_all_models(tiny_app: AppTest) -> 
     messages = tiny_app.session_state["run"].messages
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == first.lanes[2].answer.text
+    assert first.command is not None
+    assert tiny_app.session_state["run"].report().command is None
+    assert "names no line" in texts(tiny_app.caption)
+
+
+def test_a_reasoning_that_was_not_finished_is_not_followed_up(tiny_app: AppTest) -> None:
+    tiny_app.number_input(key="max_new_tokens").set_value(5)
+    finished(tiny_app, "What is asthma?")
+    run = tiny_app.session_state["run"]
+    *others, tuned = run.report().lanes
+    open_ended = replace(tuned, answer=replace(tuned.answer, reasoning_finished=False))
+    run._finished = replace(run.report(), lanes=(*others, open_ended))
+    tiny_app.selectbox(key="follow_up").set_value("tuned")
+    tiny_app.text_area(key="question").set_value("And how is it treated?")
+    press_run(tiny_app)
+    assert "nothing to follow up in what Fine-tuned wrote" in texts(tiny_app.error)
+    assert tiny_app.session_state["run"] is run
 
 
 def test_earlier_runs_can_be_reopened(tiny_app: AppTest) -> None:
