@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from core.present.runs import RunReport
+from pages._shared.frame import escaped
 from tests.conftest import TinyFolders
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,15 +157,40 @@ def test_options_reach_the_run(tiny_app: AppTest) -> None:
     assert "--system 'Be brief.'" in run.report().command
 
 
+def with_tuned_reasoning(app: AppTest, closed: bool) -> RunReport:
+    """The finished run as if the fine-tuned model's reasoning had been closed, or not."""
+    run = app.session_state["run"]
+    *others, tuned = run.report().lanes
+    lane = replace(tuned, answer=replace(tuned.answer, reasoning_finished=closed))
+    run._finished = replace(run.report(), lanes=(*others, lane))
+    found: RunReport = run.report()
+    return found
+
+
 def test_a_follow_up_shows_the_conversation_to_all_models(tiny_app: AppTest) -> None:
     tiny_app.number_input(key="max_new_tokens").set_value(5)
     finished(tiny_app, "What is asthma?")
-    first = tiny_app.session_state["run"].report()
+    first = with_tuned_reasoning(tiny_app, True)
     tiny_app.selectbox(key="follow_up").set_value("tuned")
     finished(tiny_app, "And how is it treated?")
     messages = tiny_app.session_state["run"].messages
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == first.lanes[2].answer.text
+    assert first.command is not None
+    assert tiny_app.session_state["run"].report().command is None
+    assert "names no line" in texts(tiny_app.caption)
+
+
+def test_a_reasoning_that_was_not_finished_is_not_followed_up(tiny_app: AppTest) -> None:
+    tiny_app.number_input(key="max_new_tokens").set_value(5)
+    finished(tiny_app, "What is asthma?")
+    run = tiny_app.session_state["run"]
+    with_tuned_reasoning(tiny_app, False)
+    tiny_app.selectbox(key="follow_up").set_value("tuned")
+    tiny_app.text_area(key="question").set_value("And how is it treated?")
+    press_run(tiny_app)
+    assert escaped("There is nothing to follow up in what Fine-tuned wrote.") in texts(tiny_app.error)
+    assert tiny_app.session_state["run"] is run
 
 
 def test_earlier_runs_can_be_reopened(tiny_app: AppTest) -> None:

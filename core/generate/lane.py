@@ -4,6 +4,9 @@ Most lanes are one row under its own gates. A patched lane has a second row, the
 lends it activations; an amplified lane is a weighted sum of two rows' logits. Knows gates; runs nothing.
 """
 
+import hashlib
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +73,24 @@ class Lane:
     def is_tuned(self) -> bool:
         """Whether it is the fine-tuned model and nothing else."""
         return self.n_rows == 1 and self.gates.is_tuned()
+
+    def own_seed(self, seed: int, begun: Sequence[int] = ()) -> int:
+        """The seed of this lane's own draws; of base that begins with nothing, the seed itself.
+
+        It follows from what the lane is made of and begins with, never from its name, its place or what stands beside
+        it: the same model draws the same wherever it is asked, and other models and forks draw independently of it.
+
+        Args:
+            seed: of the answers, 0 to 2^63 − 1.
+            begun: tokens its answer begins with.
+        """
+        if self.is_base and not begun:
+            return seed
+        made_of = hashlib.sha256(struct.pack("<Q", seed))
+        made_of.update(self.gates.values.detach().float().cpu().contiguous().numpy().tobytes())
+        made_of.update(struct.pack(f"<{len(self.weights)}d", *self.weights))
+        made_of.update(f"{self.patch} {tuple(begun)}".encode())
+        return int.from_bytes(made_of.digest()[:8], "little") >> 1
 
     def patches(self, first_row: int) -> tuple[RowPatch, ...]:
         """Its patches, where its rows stand from `first_row` on in a batch."""

@@ -35,7 +35,7 @@ class Decoding(Iterator[Step]):
         pair: the models.
         prompt_ids: the prompt, the same for all lanes.
         lanes: the answers to write, or one row of gates for each.
-        sampling: how tokens are chosen; each lane has its own generator.
+        sampling: how tokens are chosen; as for `Seat`.
         max_new_tokens: at most so many tokens a lane.
         begun: tokens every answer begins with.
 

@@ -18,6 +18,7 @@ from core.generate.scored import Update
 from core.generate.scoring import LaneScores
 from core.generate.seat import Finished
 from core.measure.answers import repetition
+from core.measure.noise import noise_of
 from core.measure.positions import kl_of_states
 from core.measure.tokens import TokenScore, token_scores
 from core.pair.gates import Gates
@@ -25,6 +26,9 @@ from core.pair.memory import memory_for
 from core.pair.pair import Pair
 from core.pair.parts import MASKS, Part
 from core.pair.prompts import Prompt, PromptBuilder
+
+AGAIN_AT_ONCE = 24
+"""How many positions a pass of the second reading has. The size makes the route, so it must not follow the load."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,11 @@ class LaneAnswer:
         parts: the part of each token.
         finished: `end`, `length`, `stopped` by a person, or `failed`: cut off by an error or the time allowed.
         reasoning_finished: whether the reasoning was closed; null where there is none.
-        kl_to_base, kl_to_tuned: mean KL(lane‖base) and KL(lane‖tuned) over reasoning and answer tokens, nats.
-        kl_to_base_noise, kl_to_tuned_noise: how much these means change when the text is run in one pass instead of
-            token by token; null where the answer was stopped, or where that pass failed.
+        kl_to_base, kl_to_tuned: mean KL(lane‖base) and KL(lane‖tuned) over reasoning and answer tokens, nats. As for
+            all means here, tokens it was begun with do not count; null where it has no others.
+        kl_to_base_noise, kl_to_tuned_noise: how much these means change when the answer is read again from the end of
+            the question, 24 positions at a time, and never less than the noise floor; 0 for itself; null where the
+            answer was stopped, or where that reading failed.
         repetition: share of repeated 4-grams, 0..1; null below four tokens.
         tokens_per_second: of this lane, from its first token on.
         kind: `graft`; `patch` where activations of a donor were put in; `amplify` where logits were extrapolated.
@@ -95,6 +101,7 @@ class LaneRecord:
         self.scores: list[LaneScores] = []
         self.finished: Finished | None = None
         self.again: tuple[float | None, float | None] | None = None
+        self._floor = 0.0
         self._first_at = self._last_at = 0.0
 
     def add(self, number: int, update: Update, prompts: PromptBuilder) -> None:
@@ -149,14 +156,15 @@ class LaneRecord:
     def measure_again(
         self, pair: Pair, prompt: Prompt, read: PromptRead, at_once: Callable[[int], int] = lambda _: POSITIONS_AT_ONCE
     ) -> Iterator[None]:
-        """Reads the finished text in passes of its own, for the noise of this lane's figures; pauses before each.
+        """Reads the finished text in passes of its own, for the noise of this lane's figures; pauses between them.
 
         Args:
             pair: the models.
             prompt: the question.
             read: the question as this lane's rows, base and tuned have read it. All but its last token is not read
                 again: what is read by another route is the answer.
-            at_once: asked before each pass how many positions it may have, for a number of rows.
+            at_once: asked after each pause how many positions may be read until the next, for a number of rows. It
+                decides how many passes are made, one at least, never how long they are.
 
         Raises:
             DeviceMemoryError: the device ran out of memory.
@@ -166,14 +174,17 @@ class LaneRecord:
         reading = Prefill(pair, ids, rows, len(prompt.ids) - 1, self.lane.patches(0), read)
         while not reading.done:
             yield
-            reading.advance(at_once(reading.n_rows))
+            for _ in range(max(1, at_once(reading.n_rows) // AGAIN_AT_ONCE)):
+                if not reading.done:
+                    reading.advance(AGAIN_AT_ONCE)
+        self._floor = noise_of(pair).kl
         with memory_for("Tokens of a finished answer, read once more,"):
             self.again = self._means_again(pair, prompt, reading.result()[1])
 
     @torch.no_grad()
     def _means_again(self, pair: Pair, prompt: Prompt, states: Tensor) -> tuple[float | None, float | None]:
         parts = pair.prompts.answer_parts(self.ids, prompt).parts
-        kept = torch.tensor([part in MASKS["response"] for part in parts], device=states.device)
+        kept = _counted(parts, self.n_begun).to(states.device)
         if not kept.any():
             return None, None
         weights = torch.tensor(self.lane.weights, device=states.device)
@@ -188,8 +199,9 @@ class LaneRecord:
         scores = list(self.scores)
         ids = tuple(self.ids)
         parts = prompts.answer_parts(ids, prompt)
-        to_base = _mean_of([found.kl_to_base for found in scores], parts.parts)
-        to_tuned = _mean_of([found.kl_to_tuned for found in scores], parts.parts)
+        counted = _counted(parts.parts, self.n_begun)
+        to_base = _mean_of([found.kl_to_base for found in scores], counted)
+        to_tuned = _mean_of([found.kl_to_tuned for found in scores], counted)
         again = self.again or (None, None)
         return LaneAnswer(
             name=self.lane.name,
@@ -201,16 +213,16 @@ class LaneRecord:
             reasoning_finished=parts.reasoning_finished,
             kl_to_base=to_base,
             kl_to_tuned=to_tuned,
-            kl_to_base_noise=_change(to_base, again[0]),
-            kl_to_tuned_noise=_change(to_tuned, again[1]),
+            kl_to_base_noise=_change(to_base, again[0], 0.0 if self.lane.is_base else self._floor),
+            kl_to_tuned_noise=_change(to_tuned, again[1], 0.0 if self.lane.is_tuned else self._floor),
             repetition=repetition([i for i in ids if i not in prompts.end_ids]),
             tokens_per_second=self.tokens_per_second,
             kind=self.lane.kind,
             patch=self.lane.patch,
             alpha=self.lane.alpha,
             begun=self.n_begun,
-            mean_tv=_mean_of([found.drawn_tv for found in scores if found.drawn_tv is not None], parts.parts),
-            parting_rate=_mean_of([found.parted for found in scores if found.parted is not None], parts.parts),
+            mean_tv=_mean_of([found.drawn_tv for found in scores if found.drawn_tv is not None], counted),
+            parting_rate=_mean_of([found.parted for found in scores if found.parted is not None], counted),
         )
 
 
@@ -220,14 +232,21 @@ def rows_of(lanes: Sequence[Lane], read: PromptRead) -> list[PromptRead]:
     return [read.rows(first, lane.n_rows) for first, lane in zip(firsts, lanes, strict=True)]
 
 
-def _mean_of(pieces: Sequence[Tensor], parts: tuple[Part, ...]) -> float | None:
-    """Mean over reasoning and answer tokens of what was scored piece by piece."""
+def _counted(parts: Sequence[Part], n_begun: int) -> Tensor:
+    """Which tokens of an answer its means are over: reasoning and answer, without what it was begun with."""
+    return torch.tensor(
+        [part in MASKS["response"] and index >= n_begun for index, part in enumerate(parts)], dtype=torch.bool
+    )
+
+
+def _mean_of(pieces: Sequence[Tensor], counted: Tensor) -> float | None:
+    """Mean over the tokens that count of what was scored piece by piece."""
     if not pieces:
         return None
     values = torch.cat(list(pieces)).double()
-    kept = torch.tensor([part in MASKS["response"] for part in parts[: len(values)]])
+    kept = counted[: len(values)]
     return float(values[kept].mean()) if kept.any() else None
 
 
-def _change(value: float | None, again: float | None) -> float | None:
-    return None if value is None or again is None else abs(value - again)
+def _change(value: float | None, again: float | None, floor: float) -> float | None:
+    return None if value is None or again is None else max(abs(value - again), floor)

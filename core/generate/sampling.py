@@ -1,4 +1,4 @@
-"""Choosing the next token of one row: greedy, by temperature and top-p with the row's own seed, or coupled.
+"""Choosing the next token of one row: greedy, by temperature and top-p under the row's own seed, or coupled.
 
 Coupled rows share their noise: each still draws from its own distribution, yet two rows choose differently only where
 their distributions do. The filters are transformers' own logits processors. Knows logits of one row; knows no other
@@ -22,8 +22,7 @@ class Sampling:
     Attributes:
         temperature: 0 is greedy.
         top_p: keep the likeliest tokens that together hold this much probability.
-        seed: of the row's own generator, or of the noise all rows share; rows with equal distributions and seeds
-            choose equal tokens.
+        seed: of the noise all rows share, or that of every row's own generator follows from (`Lane.own_seed`).
         coupled: whether all rows share one noise for each seed, step and word (Gumbel-max); needs a temperature.
     """
 

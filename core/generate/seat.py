@@ -4,7 +4,7 @@ Knows its own rows and tokens; runs nothing but the reading of its prompt.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -52,7 +52,7 @@ class Seat:
         pair: the models.
         prompt_ids: the prompt, the same for all lanes.
         lanes: the answers to write.
-        sampling: how tokens are chosen; each lane has its own generator.
+        sampling: how tokens are chosen; unless lanes share their noise, each has a generator under a seed of its own.
         max_new_tokens: at most so many tokens a lane, those it begins with included; but at least one of its own.
         begun: tokens every lane's answer begins with, before it writes its own.
         extra_gates: further rows that read prompt and beginning, for whoever calls `Prefill.result`. Where there are
@@ -98,7 +98,7 @@ class Seat:
         self.finished: list[Finished | None] = [None] * len(lanes)
         self.writing = list(range(len(lanes)))
         self._limit = min(max(max_new_tokens, len(begun) + 1), room)
-        self._samplers = [RowSampler(sampling, len(begun)) for _ in lanes]
+        self._samplers = [RowSampler(_own(sampling, lane, begun), len(begun)) for lane in lanes]
         self._extra = extra_gates
 
     @property
@@ -205,3 +205,8 @@ class Seat:
             row += n_rows
         self.writing = [lane for lane in self.writing if lane not in ended]
         return kept
+
+
+def _own(sampling: Sampling, lane: Lane, begun: Sequence[int]) -> Sampling:
+    """How one lane chooses its tokens."""
+    return sampling if sampling.coupled else replace(sampling, seed=lane.own_seed(sampling.seed, begun))

@@ -4,7 +4,6 @@ Asking again with other hybrids keeps what every unchanged lane has written. Kno
 reports; knows no widgets.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,15 +16,15 @@ from core.generate.requests import Progress, Request, Task
 from core.generate.sampling import Sampling
 from core.generate.worker import Worker
 from core.generate.writing import Job, Writing
-from core.measure.answers import first_divergence
+from core.measure.answers import first_divergence, parted_at
 from core.measure.noise import noise_of
 from core.measure.reference import Reference, score_reference
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
-from core.pair.registry import known_pairs
 from core.present.forks import MAX_FORKS, Fork, checked_fork, fork_lane
 from core.present.hybrids import lane_names
 from core.present.provenance import SCHEMA_VERSION, provenance_of
+from core.present.run_command import command_of
 from core.present.runs import LaneRun, RunReport, RunSettings
 
 
@@ -96,13 +95,10 @@ class LiveRun:
         return request
 
     def parted(self, lane: str) -> int | None:
-        """The first token at which a lane's answer differs from base's so far; of a fork, where it forks."""
+        """The first token at which a lane's answer differs from base's, as far as both came; of a fork, its place."""
         if lane in self.forks:
             return self.forks[lane].at
-        base, other = tuple(self.records["base"].ids), tuple(self.records[lane].ids)
-        shared = min(len(base), len(other))
-        growing = self.running or not shared
-        return first_divergence(base[:shared], other[:shared]) if growing else first_divergence(base, other)
+        return parted_at(tuple(self.records["base"].ids), tuple(self.records[lane].ids))
 
     def report(self) -> RunReport:
         """The run as it stands, as a file; made once where nothing more will come."""
@@ -121,7 +117,7 @@ class LiveRun:
         written = {lane.answer.name: lane.answer.ids for lane in lanes}
         return RunReport(
             schema_version=SCHEMA_VERSION,
-            command=command_of(self.messages, self.settings, pair),
+            command=command_of(self.messages, self.settings, lanes, pair),
             provenance=provenance_of(pair, self.settings.seed),
             messages=self.messages,
             settings=self.settings,
@@ -224,24 +220,3 @@ def _kept(
         if same:
             kept[lane] = previous.records[same[0]].renamed(lane)
     return {name: record for name, record in kept.items() if record.again is not None}
-
-
-def command_of(messages: Sequence[Message], settings: RunSettings, pair: Pair) -> str:
-    """The line that gives the same three answers without the page; a conversation's last question only."""
-    words = ["python", "-m", "core", "ask", messages[-1]["content"]]
-    if pair.spec.name in known_pairs():
-        words += ["--pair", pair.spec.name]
-    else:
-        words += ["--base", pair.spec.base.id, "--tuned", pair.spec.tuned.id]
-    for hybrid in settings.hybrids:
-        words += ["--lane", hybrid.text()]
-    words += ["--max-new-tokens", str(settings.max_new_tokens), "--seed", str(settings.seed)]
-    words += ["--device", pair.device, "--dtype", pair.dtype]
-    if settings.temperature:
-        words += ["--temperature", f"{settings.temperature:g}", "--top-p", f"{settings.top_p:g}"]
-        words += ["--coupled"] if settings.coupled else []
-    if settings.system:
-        words += ["--system", settings.system]
-    if settings.raw:
-        words.append("--raw")
-    return shlex.join(words)

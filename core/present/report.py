@@ -13,10 +13,10 @@ from core.present.provenance import Provenance
 
 @dataclass(frozen=True)
 class Report:
-    """What every object has: schema version, the line that recomputes it, provenance."""
+    """What every object has: schema version, the line that recomputes it, provenance; null where no one line does."""
 
     schema_version: int
-    command: str
+    command: str | None
     provenance: Provenance
 
 

@@ -99,7 +99,7 @@ def run_from_json(text: str | bytes) -> RunReport:
             raise DataError("The file holds no question.", "Upload a run.")
         return RunReport(
             schema_version=SCHEMA_VERSION,
-            command=str(fields["command"]),
+            command=None if fields["command"] is None else str(fields["command"]),
             provenance=Provenance(**{**fields["provenance"], "versions": Versions(**fields["provenance"]["versions"])}),
             messages=tuple(Message(role=m["role"], content=str(m["content"])) for m in fields["messages"]),
             settings=settings,

@@ -80,6 +80,7 @@ def strip(
     metric_name: str = DEFAULT_COLOUR,
     parted: int | None = None,
     running: bool = False,
+    whole: bool | None = None,
     note: str = "",
     with_details: bool = True,
     shared: str | None = None,
@@ -96,6 +97,8 @@ def strip(
         metric_name: which number colours the tokens.
         parted: index of the first token at which this answer differs from base's; of a fork, of what was put in.
         running: whether more will come.
+        whole: whether base's answer and this one both ended by themselves; None while either is being written, when
+            nothing is said of two that do not differ so far.
         note: one line under the text.
         with_details: whether first choices and numbers come along for hovering.
         shared: of a fork, how far it is its parent's answer; other lanes are held against base's.
@@ -112,7 +115,7 @@ def strip(
         note,
         details=[_details(token) for token in tokens] if with_details else [],
         parted=parted,
-        shared=_shared(lane, len(tokens), parted, running) if shared is None else shared,
+        shared=_shared(lane, len(tokens), parted, whole) if shared is None else shared,
         parted_words=PARTED if shared is None else PUT_IN,
         running=running,
         picked=picked,
@@ -181,15 +184,16 @@ def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def _shared(lane: str, n_tokens: int, parted: int | None, running: bool) -> str:
-    return "" if lane in ("base", "reference") else shared_words(n_tokens, parted, running)
+def _shared(lane: str, n_tokens: int, parted: int | None, whole: bool | None) -> str:
+    return "" if lane in ("base", "reference") else shared_words(n_tokens, parted, whole)
 
 
-def shared_words(n_tokens: int, parted: int | None, running: bool) -> str:
-    """How far an answer is the base model's too; nothing where it parts at once or has not begun."""
+def shared_words(n_tokens: int, parted: int | None, whole: bool | None) -> str:
+    """How far an answer is the base model's too; nothing where it has not begun, or it is not known yet."""
     if parted is None:
-        words = "So far as in the base model's answer." if running else "The same as the base model's answer."
-        return words if n_tokens else ""
+        if not n_tokens or whole is None:
+            return ""
+        return f"The same as the base model's answer{'' if whole else ', as far as both were written'}."
     if parted == 0:
         return "Differs from the first token on."
     return f"{parted} {'token' if parted == 1 else 'tokens'} as in the base model's answer."

@@ -3,7 +3,9 @@
 Knows reports; computes nothing but rounding.
 """
 
+from core.generate.record import LaneAnswer
 from core.measure.metrics import DEFAULT_FIGURE, METRICS
+from core.present.answer_sections import NO_ANSWER
 from core.present.layer_reports import SweepReport, WhyReport
 from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport
 from core.train.preview import Preview
@@ -68,21 +70,29 @@ def ask_text(report: AskReport) -> str:
     for lane in report.lanes:
         speed = two_digits(lane.tokens_per_second)
         blocks.append(
-            f"== {lane.name} ({len(lane.ids)} tokens, {speed} tokens/s, ended by {lane.finished})\n{lane.text}\n"
+            f"== {lane.name} ({len(lane.ids)} tokens, {speed} tokens/s, ended by {lane.finished})\n"
+            f"{lane.text}{_unfinished(lane)}\n"
             f"   KL(lane‖base) {two_digits(lane.kl_to_base)}, KL(lane‖tuned) {two_digits(lane.kl_to_tuned)} nats a "
             f"token; repeated 4-grams {two_digits(lane.repetition)}"
         )
     parted = report.first_divergence
-    words = "Base and fine-tuned answer alike." if parted is None else f"Base and fine-tuned part at token {parted}."
+    whole = all(lane.finished == "end" for lane in report.lanes if lane.name in ("base", "tuned"))
+    alike = f"Base and fine-tuned answer alike{'' if whole else ', as far as both were written'}."
+    words = alike if parted is None else f"Base and fine-tuned part at token {parted}."
     for number, own in enumerate(report.forks, start=1):
         fork = own.fork
         blocks.append(
             f"== fork-{number}: {fork.parent} from token {fork.at}, written on by {fork.model} "
             f"({len(own.answer.ids)} tokens, ended by {own.answer.finished})\n{own.answer.text}"
+            f"{_unfinished(own.answer)}"
         )
     more = [_cross_text(report)] if report.cross else []
     more += [_letters_text(report)] if report.letters else []
     return "\n\n".join([*blocks, words, *more, *(f"Warning: {warning}" for warning in report.warnings)])
+
+
+def _unfinished(answer: LaneAnswer) -> str:
+    return f"\n   {NO_ANSWER}" if answer.reasoning_finished is False else ""
 
 
 def _cross_text(report: AskReport) -> str:

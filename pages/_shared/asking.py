@@ -5,9 +5,10 @@ Knows widgets; what is asked is put to the worker by the page.
 
 import streamlit as st
 
-from core.errors import GraftError
+from core.errors import ArgumentError, GraftError
 from core.generate.room import MAX_NEW_TOKENS
 from core.pair.prompts import Message
+from core.present.answer_sections import NO_ANSWER
 from core.present.examples import examples
 from core.present.hybrids import Hybrid, lane_word
 from core.present.permalink import from_query, to_query
@@ -120,12 +121,21 @@ def settings_of(hybrids: tuple[Hybrid, ...]) -> RunSettings:
 
 
 def conversation(question: str, earlier: RunReport | None) -> tuple[Message, ...]:
-    """The messages to ask: the question alone, or after an earlier run and one of its answers."""
+    """The messages to ask: the question alone, or after an earlier run and one of its answers.
+
+    Raises:
+        ArgumentError: that answer is a reasoning that was not finished, which is no assistant's turn.
+    """
     asked = Message(role="user", content=question)
     chosen = st.session_state.get("follow_up", _NEW)
     if earlier is None or chosen == _NEW or st.session_state["raw"]:
         return (asked,)
     answer = next(lane.answer for lane in earlier.lanes if lane.answer.name == chosen)
+    if answer.reasoning_finished is False:
+        raise ArgumentError(
+            f"{NO_ANSWER} There is nothing to follow up in what {lane_word(chosen, earlier.settings.hybrids)} wrote.",
+            "Ask again with a longer answer, or follow up another one.",
+        )
     return (*earlier.messages, Message(role="assistant", content=answer.text), asked)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.measure.answers import first_divergence
+from core.measure.answers import parted_at
 from core.measure.noise import noise_of
 from core.measure.tokens import TokenScore
 from core.present.forks import Fork, coloured_lane, fork_title, fork_words
@@ -93,6 +93,7 @@ def _draw_lanes(
                 noise,
                 parted=parted[name],
                 running=one.finished is None,
+                whole=_whole(shown["base"], one),
                 note=_note(one.finished, one.speed, len(one.tokens)),
                 with_details=with_details,
                 shared=fork_words(one.fork, hybrids) if one.fork else None,
@@ -135,9 +136,16 @@ def draw_report(report: RunReport, simple: bool, key: str) -> None:
         answer = lane.answer
         if _wanted(answer.name, simple):
             shown[answer.name] = _Shown(lane.tokens, answer.finished, answer.tokens_per_second, lane.fork)
-            same = None if answer is base else first_divergence(base.ids, answer.ids)
+            same = None if answer is base else parted_at(base.ids, answer.ids)
             parted[answer.name] = lane.fork.at if lane.fork else same
     _draw_lanes(key, report, shown, parted, report.settings.hybrids, report.noise, simple)
+
+
+def _whole(base: _Shown, other: _Shown) -> bool | None:
+    """Whether both answers ended by themselves; None while either is being written, or where base wrote nothing."""
+    if base.finished is None or other.finished is None or not base.tokens:
+        return None
+    return base.finished == other.finished == "end"
 
 
 def _note(finished: str | None, speed: float | None, n_tokens: int) -> str:

@@ -7,7 +7,7 @@ import math
 
 import streamlit as st
 
-from core.generate.record import LaneAnswer
+from core.generate.record import AGAIN_AT_ONCE, LaneAnswer
 from core.measure.answer_text import AnswerFigures, count_answer
 from core.pair.parts import MASKS, AnswerParts
 from core.present.hybrids import lane_title
@@ -68,9 +68,10 @@ def draw_numbers(report: RunReport) -> None:
     rows = [_row(called(report, lane.answer.name), lane) for lane in report.lanes]
     st.dataframe(rows, hide_index=True, width="stretch")
     st.caption(
-        "KL in nats a token, over reasoning and answer without headings, on each lane's own text; ± is how much it "
-        "changes when the text is run in one pass instead of token by token. Repetition: share of repeated 4-grams. "
-        "Medical terms: distinct ones, in reasoning and answer, whether affirmed or negated."
+        "KL in nats a token, over reasoning and answer without headings, on each lane's own text: what a fork was "
+        "begun with does not count. ± is how much it changes when the answer is read again from the end of the "
+        f"question, {AGAIN_AT_ONCE} positions at a time, and never less than the pair's noise floor. Repetition: share "
+        "of repeated 4-grams. Medical terms: distinct ones, in reasoning and answer, whether affirmed or negated."
     )
     if any(lane.answer.parting_rate is not None for lane in report.lanes):
         st.caption(_PARTING_WORDS)
@@ -90,7 +91,8 @@ def _row(word: str, lane: LaneRun) -> dict[str, str]:
         AnswerParts(tuple(token.part for token in lane.tokens), answer.reasoning_finished),
         [bytes.fromhex(token.bytes) for token in lane.tokens],
     )
-    shown = [t.kl_tuned_base for t in lane.tokens if t.part in MASKS["response"] and t.kl_tuned_base is not None]
+    own = lane.tokens[answer.begun :]
+    shown = [t.kl_tuned_base for t in own if t.part in MASKS["response"] and t.kl_tuned_base is not None]
     return {
         "lane": word,
         "tokens": str(len(answer.ids)),

@@ -11,6 +11,7 @@ import torch
 
 from core.errors import ArgumentError, TooLongError
 from core.generate.answers import greedy_answer
+from core.generate.lane import Lane
 from core.generate.lanes import Decoding
 from core.generate.sampling import Sampling
 from core.measure.noise import measure_noise
@@ -59,10 +60,12 @@ def test_sampled_lanes_are_what_generate_writes(
 ) -> None:
     ours = decode(pair, three(pair), Sampling(temperature, top_p, seed=3))
     settings = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    model = oracle.plain_tuned(folders.base, folders.tuned)
-    torch.manual_seed(3)
-    theirs = oracle.generate(model, PROMPT, NEW, **settings)
-    assert ours[2] == theirs
+    for lane, model, seed in (
+        (0, oracle.plain_base(folders.base), 3),
+        (2, oracle.plain_tuned(folders.base, folders.tuned), Lane("tuned", pair.tuned_gates()).own_seed(3)),
+    ):
+        torch.manual_seed(seed)
+        assert ours[lane] == oracle.generate(model, PROMPT, NEW, **settings)
 
 
 def test_lanes_with_equal_gates_and_seed_write_the_same(pair: Pair) -> None:
@@ -73,9 +76,10 @@ def test_lanes_with_equal_gates_and_seed_write_the_same(pair: Pair) -> None:
 
 def test_a_lane_writes_the_same_alone_and_beside_others(pair: Pair) -> None:
     gates = three(pair)
-    together = decode(pair, gates)
-    for lane in range(3):
-        assert decode(pair, gates.take([lane]))[0] == together[lane]
+    for sampling in (Sampling(), Sampling(1.0, 0.95, seed=4), Sampling(1.0, 0.95, seed=4, coupled=True)):
+        together = decode(pair, gates, sampling)
+        for lane in range(3):
+            assert decode(pair, gates.take([lane]), sampling)[0] == together[lane]
 
 
 def test_teacher_forcing_a_greedy_answer_reproduces_it(pair: Pair) -> None:

@@ -160,3 +160,39 @@ def test_lanes_that_make_no_sense_are_refused(pair: Pair) -> None:
         amplified_lane("a", base, tuned, 3.5)
     with pytest.raises(TooLongError):
         Seat(pair, PROMPT, [grafted(pair, [0])], Sampling(), 5, begun=[7] * 506)
+
+
+def test_a_seed_follows_from_what_a_lane_is_made_of(pair: Pair) -> None:
+    base, tuned = pair.base_gates(), pair.tuned_gates()
+    lanes = [
+        Lane("base", base),
+        Lane("tuned", tuned),
+        Lane("half", Gates.uniform(pair.n_layers, 0.5)),
+        grafted(pair, [1]),
+        grafted(pair, [1], "attn"),
+        patched_lane("p", base, tuned, "attn_out", (1,)),
+        patched_lane("p", base, tuned, "attn_out", (2,)),
+        patched_lane("p", base, tuned, "mlp_out", (1,)),
+        patched_lane("p", tuned, base, "attn_out", (1,)),
+        amplified_lane("a", base, tuned, 0.5),
+        amplified_lane("a", base, tuned, 0.25),
+    ]
+    seeds = [lane.own_seed(seed) for lane in lanes for seed in (7, 8, 2**63 - 1)]
+    seeds += [lane.own_seed(7, begun) for lane in lanes[:2] for begun in ([5], [6], [5, 6])]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert lanes[0].own_seed(7) == 7
+    assert grafted(pair, [1]).own_seed(7) == Lane("of another name", Gates.graft(pair.n_layers, [1])).own_seed(7)
+
+
+def test_lanes_share_their_noise_only_where_they_are_asked_to(pair: Pair) -> None:
+    """Two models that are nearly the same choose alike under one noise, and not under noises of their own."""
+    near = [Lane("base", pair.base_gates()), Lane("near", Gates.uniform(pair.n_layers, 1e-6))]
+    written = {}
+    for coupled in (True, False):
+        decoding = Decoding(pair, PROMPT, near, Sampling(1.0, seed=4, coupled=coupled), NEW)
+        list(decoding)
+        written[coupled] = decoding.tokens
+    assert written[True][0] == written[True][1]
+    alike = sum(a == b for a, b in zip(*written[False], strict=False))
+    assert alike < len(written[False][0]) / 2

@@ -10,12 +10,13 @@ from core.errors import DeviceMemoryError
 from core.generate.batch import Batch
 from core.generate.lane import Lane, amplified_lane, patched_lane
 from core.generate.prefill import Prefill
-from core.generate.record import LaneRecord, rows_of
+from core.generate.record import AGAIN_AT_ONCE, LaneRecord, rows_of
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
 from core.generate.scoring import LONGEST, LaneScores, Scoring, reading_along
 from core.generate.seat import Seat
 from core.measure.diff import diff
+from core.measure.noise import noise_of
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
@@ -146,3 +147,78 @@ def test_reading_on_from_the_prompt_is_reading_everything(pair: Pair) -> None:
         record.ids = decoding.seat.tokens[number]
         assert len(list(record.measure_again(pair, prompt, read))) == 1
         assert record.again is not None
+
+
+def written(
+    pair: Pair, begun: tuple[int, ...] = (), n_new: int = 70, coupled: bool = False
+) -> tuple[Prompt, LaneRecord]:
+    """A hybrid's answer, scored and read again."""
+    prompt = question(pair, "What is asthma?")
+    lane = Lane("hybrid", Gates.graft(pair.n_layers, [0, 2]))
+    sampling = Sampling(1.0, 1.0, seed=3, coupled=True) if coupled else Sampling()
+    decoding = ScoredDecoding(pair, prompt.ids, [lane], sampling, n_new, begun)
+    record = LaneRecord(lane, begun)
+    for update in decoding:
+        record.add(0, update, pair.prompts)
+    assert decoding.read is not None
+    list(record.measure_again(pair, prompt, rows_of([lane], decoding.read)[0]))
+    return prompt, record
+
+
+def test_how_much_may_be_read_at_once_does_not_change_the_noise(pair: Pair) -> None:
+    prompt = question(pair, "What is asthma?")
+    lane = Lane("hybrid", Gates.graft(pair.n_layers, [0, 2]))
+    decoding = ScoredDecoding(pair, prompt.ids, [lane], Sampling(), 100)
+    list(decoding)
+    assert decoding.read is not None
+    (read,) = rows_of([lane], decoding.read)
+    found, pauses = set(), []
+    for at_once in (1, 2 * AGAIN_AT_ONCE, 4096):
+        record = LaneRecord(lane)
+        record.ids = decoding.seat.tokens[0]
+        pauses.append(len(list(record.measure_again(pair, prompt, read, lambda _, n=at_once: n))))
+        found.add(record.again)
+    passes = -(-len(decoding.seat.tokens[0]) // AGAIN_AT_ONCE)
+    assert passes > 2
+    assert pauses == [passes, -(-passes // 2), 1]
+    assert len(found) == 1
+
+
+def test_no_noise_is_smaller_than_the_floor_save_of_itself(pair: Pair) -> None:
+    prompt, record = written(pair)
+    answer = record.answer(pair.prompts, prompt)
+    floor = noise_of(pair).kl
+    assert floor > 0
+    assert min(answer.kl_to_base_noise or 0, answer.kl_to_tuned_noise or 0) >= floor
+    record.again = (answer.kl_to_base, (answer.kl_to_tuned or 0) + 1)
+    answer = record.answer(pair.prompts, prompt)
+    assert (answer.kl_to_base_noise, answer.kl_to_tuned_noise) == (floor, pytest.approx(1))
+    record.lane, record.again = Lane("base", pair.base_gates()), (answer.kl_to_base, answer.kl_to_tuned)
+    answer = record.answer(pair.prompts, prompt)
+    assert (answer.kl_to_base_noise, answer.kl_to_tuned_noise) == (0, floor)
+
+
+def test_figures_of_an_answer_leave_out_what_it_was_begun_with(pair: Pair) -> None:
+    begun = (60, 71, 90, 44, 120)
+    prompt, record = written(pair, begun, 30, coupled=True)
+    answer = record.answer(pair.prompts, prompt)
+    own = [k for k, part in enumerate(answer.parts) if part in ("reasoning", "answer") and k >= len(begun)]
+    assert 0 < len(own) <= len(answer.ids) - len(begun)
+    for name in ("kl_to_base", "kl_to_tuned"):
+        scores = joined(record.scores, 0, name)
+        mean = sum(scores[k] for k in own) / len(own)
+        assert getattr(answer, name) == pytest.approx(mean)
+        assert abs(getattr(answer, name) - sum(scores) / len(scores)) > 1e-3
+        assert 0 < getattr(answer, f"{name}_noise") < 1e-3  # what was read again is the same tokens
+    for name, field in (("mean_tv", "drawn_tv"), ("parting_rate", "parted")):
+        values = torch.cat([getattr(scores, field) for scores in record.scores]).double().tolist()
+        assert getattr(answer, name) == pytest.approx(sum(values[k] for k in own) / len(own))
+
+
+def test_an_answer_without_tokens_of_its_own_has_no_figures(pair: Pair) -> None:
+    prompt, record = written(pair, n_new=30, coupled=True)
+    known = record.answer(pair.prompts, prompt)
+    assert None not in (known.kl_to_base, known.kl_to_tuned, known.mean_tv, known.parting_rate)
+    record.n_begun = len(record.ids)
+    answer = record.answer(pair.prompts, prompt)
+    assert (answer.kl_to_base, answer.kl_to_tuned, answer.mean_tv, answer.parting_rate) == (None,) * 4

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.measure.answers import first_divergence, repetition
+from core.measure.answers import first_divergence, parted_at, repetition
 
 answers = st.lists(st.integers(0, 3), max_size=12)
 
@@ -21,6 +21,14 @@ answers = st.lists(st.integers(0, 3), max_size=12)
 )
 def test_first_divergence(a: list[int], b: list[int], expected: int | None) -> None:
     assert first_divergence(a, b) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [([1, 2, 3], [1, 9], 1), ([1, 2], [1, 2, 3], None), ([1, 2, 3], [1, 2], None), ([], [4], None), ([7], [8], 0)],
+)
+def test_what_was_not_written_does_not_differ(a: list[int], b: list[int], expected: int | None) -> None:
+    assert parted_at(a, b) == expected
 
 
 @given(answers, answers)

@@ -1,5 +1,6 @@
 """Runs as files, as tables and as links."""
 
+import argparse
 import csv
 import io
 import json
@@ -9,21 +10,26 @@ from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from core.commands.ask import add_arguments
+from core.commands.common import Parser
 from core.errors import ArgumentError, DataError, TooLongError
 from core.generate.worker import Worker
 from core.generate.writing import Job, Writing
 from core.pair.pair import Pair
 from core.pair.patches import SITES
 from core.pair.prompts import Message
-from core.present.hybrids import MAX_NAME, Hybrid, hybrids_from
+from core.present.forks import Fork, fork_from
+from core.present.hybrids import MAX_NAME, Hybrid, hybrids_from, lane_names
 from core.present.live import start
 from core.present.permalink import from_query, to_query
 from core.present.report import to_json
+from core.present.run_command import command_of
 from core.present.runs import MAX_BYTES, RunReport, RunSettings, run_from_json
 from core.present.tables import run_rows
+from tests.present.lanes import lane
 
 SETTINGS = RunSettings(
     hybrids=(Hybrid(layers="1"), Hybrid("Lower half", "0-1", "mlp", 0.5)),
@@ -46,10 +52,10 @@ def test_a_run_survives_its_file(report: RunReport) -> None:
 
 
 def test_every_token_of_a_run_is_scored(report: RunReport) -> None:
-    for lane in report.lanes:
-        assert [token.id for token in lane.tokens] == list(lane.answer.ids)
-        assert all(token.kl_tuned_base is not None for token in lane.tokens)
-        assert [token.pos for token in lane.tokens] == [len(report.prompt_ids) + k for k in range(len(lane.tokens))]
+    for own in report.lanes:
+        assert [token.id for token in own.tokens] == list(own.answer.ids)
+        assert all(token.kl_tuned_base is not None for token in own.tokens)
+        assert [token.pos for token in own.tokens] == [len(report.prompt_ids) + k for k in range(len(own.tokens))]
 
 
 @pytest.mark.parametrize(
@@ -174,9 +180,67 @@ def test_the_reference_answer_is_scored_under_every_lane(report: RunReport) -> N
 
 
 def test_the_command_of_a_run_names_every_hybrid(report: RunReport) -> None:
-    words = shlex.split(report.command)
+    words = shlex.split(report.command or "")
     given = [words[k + 1] for k, word in enumerate(words) if word == "--lane"]
     assert hybrids_from("\n".join(given)) == SETTINGS.hybrids
+
+
+def command(pair: Pair, question: str, settings: RunSettings = SETTINGS, forks: tuple[Fork, ...] = ()) -> str | None:
+    """The line of a run with these forks, of which nothing but their place in other answers is looked at."""
+    named = ["base", *lane_names(settings.hybrids), "tuned"]
+    lanes = [lane(name, ()) for name in named] + [lane(f"fork-{k}", (), fork=fork) for k, fork in enumerate(forks, 1)]
+    return command_of((Message(role="user", content=question),), settings, lanes, pair)
+
+
+def parsed(line: str | None) -> argparse.Namespace:
+    words = shlex.split(line or "")
+    assert words[:4] == ["python", "-m", "core", "ask"]
+    parser = Parser()
+    add_arguments(parser.add_subparsers(parser_class=Parser).add_parser("ask"))
+    return parser.parse_args(words[3:])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), st.booleans())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example("-", True)
+@example("--json", True)
+@example("-", False)
+def test_any_question_and_system_prompt_can_be_typed(pair: Pair, text: str, dashed: bool) -> None:
+    typed = f"-{text}" if dashed else text
+    line = command(pair, typed, replace(SETTINGS, system=typed))
+    if typed == "--":
+        assert line is None
+        line = command(pair, typed, replace(SETTINGS, system="Be brief."))
+    found = parsed(line)
+    assert (found.question, found.json) == (typed, False)
+    assert found.system == ("Be brief." if typed == "--" else typed)
+
+
+def test_the_command_of_a_run_takes_its_numbers_exactly(pair: Pair) -> None:
+    found = parsed(command(pair, "What?", replace(SETTINGS, temperature=0.123456789, top_p=0.987654321)))
+    assert (found.temperature, found.top_p) == (0.123456789, 0.987654321)
+
+
+def test_forks_are_typed_where_a_text_stands_for_them(pair: Pair) -> None:
+    texts = [" lungs", "a = b > c", "\n- "]
+    forks = tuple(Fork("tuned", 2, pair.prompts.answer_ids(text), "base") for text in texts)
+    found = parsed(command(pair, "What?", forks=forks))
+    assert [fork_from(text) for text in found.fork_at] == [("tuned", 2, text, "base") for text in texts]
+    assert command(pair, "What?", forks=(Fork("fork-1", 2, forks[0].ids, "base"),)) is None
+    part_of_a_character = next(i for i in range(300) if "\ufffd" in pair.prompts.text([i]))
+    assert command(pair, "What?", forks=(Fork("base", 2, (part_of_a_character,), "base"),)) is None
+
+
+def test_no_line_writes_a_follow_up_or_a_stopped_answer_again(pair: Pair, report: RunReport) -> None:
+    lanes = report.lanes
+    asked = report.messages[0]
+    assert command_of((asked,), SETTINGS, lanes, pair) == report.command
+    answered = Message(role="assistant", content="A disease.")
+    assert command_of((asked, answered, asked), SETTINGS, lanes, pair) is None
+    stopped = replace(lanes[0], answer=replace(lanes[0].answer, finished="stopped"))
+    assert command_of((asked,), SETTINGS, (stopped, *lanes[1:]), pair) is None
+    nameless = replace(report, command=None)
+    assert run_from_json(to_json(nameless)) == nameless
 
 
 def test_asking_again_decodes_only_what_changed(pair: Pair) -> None:

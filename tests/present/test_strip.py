@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from core.measure.metrics import METRICS, SUMMARISED
 from core.measure.tokens import TokenScore
-from core.present.strip import HOVER_CHOICES, display_texts, scale, strip
+from core.present.strip import HOVER_CHOICES, display_texts, scale, shared_words, strip
 from tests.tokens import choices, token
 
 SMILE = "😀".encode()
@@ -144,3 +144,23 @@ def test_a_scale_names_its_unit_and_its_colours(name: str) -> None:
     assert (found["label"], found["unit"]) == (METRICS[name].label, METRICS[name].unit)
     assert found["domain"] == [*METRICS[name].domain]
     assert len(found["light"]) == len(found["dark"]) == (5 if METRICS[name].signed else 4)
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "parted", "whole", "expected"),
+    [
+        (5, None, True, "The same as the base model's answer."),
+        (5, None, False, "The same as the base model's answer, as far as both were written."),
+        (5, None, None, ""),
+        (0, None, True, ""),
+        (5, 0, None, "Differs from the first token on."),
+        (5, 1, None, "1 token as in the base model's answer."),
+        (5, 3, False, "3 tokens as in the base model's answer."),
+    ],
+)
+def test_how_far_an_answer_is_the_base_models(
+    n_tokens: int, parted: int | None, whole: bool | None, expected: str
+) -> None:
+    assert shared_words(n_tokens, parted, whole) == expected
+    lane = strip("tuned", "Fine-tuned", [_scored("x")] * n_tokens, 0.0, parted=parted, whole=whole)
+    assert lane["shared"] == expected

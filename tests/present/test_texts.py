@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.present.texts import two_digits
+from core.present.answer_sections import NO_ANSWER
+from core.present.forks import Fork
+from core.present.provenance import provenance_of
+from core.present.reports import AskReport, ForkAnswer
+from core.present.runs import LaneRun
+from core.present.texts import ask_text, two_digits
+from tests.present.lanes import lane
+from tests.tokens import token
 
 TWO_DIGITS = Context(prec=2)
 
@@ -54,3 +61,28 @@ def test_usual_numbers_are_rounded_and_written_plainly(size: float, sign: int) -
 @settings(deadline=None)
 def test_the_text_is_the_number_to_two_digits(value: float) -> None:
     assert math.isclose(float(two_digits(value)), value, rel_tol=0.05)
+
+
+def asked(base: LaneRun, tuned: LaneRun, fork: LaneRun | None = None) -> str:
+    """What `ask` prints of two answers, and of a fork."""
+    forks = (ForkAnswer(Fork("base", 0, (1,), "base"), fork.answer),) if fork else ()
+    return ask_text(
+        AskReport(
+            1, "", provenance_of(None), (1,), (), (base.answer, tuned.answer), None, forks, None, None, warnings=()
+        )
+    )
+
+
+def test_a_reasoning_that_was_not_finished_is_no_answer() -> None:
+    open_ended = [token("Let me think", "reasoning")]
+    whole = lane("tuned", [token("So", "reasoning"), token("Yes.")], reasoning=True)
+    text = asked(lane("base", open_ended, reasoning=False), whole, lane("fork-1", open_ended, reasoning=False))
+    assert f"Let me think\n   {NO_ANSWER}\n   KL" in text
+    assert text.count(NO_ANSWER) == 2
+    assert NO_ANSWER not in asked(whole, lane("tuned", [token("Yes.")]))
+
+
+def test_answers_that_were_cut_are_alike_as_far_as_they_go() -> None:
+    ends = [lane(name, [token("Yes.")], finished="end") for name in ("base", "tuned")]
+    assert "answer alike.\n" in f"{asked(*ends)}\n"
+    assert "answer alike, as far as both were written." in asked(ends[0], lane("tuned", [token("Yes.")]))
