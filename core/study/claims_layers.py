@@ -68,7 +68,7 @@ def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setting
         if not len(states):
             continue
         ratio = twin_ratio(states.groupby("document")[measure].mean(), tables["prompts"], floor, settings)
-        clause = f"medical over general is {number(ratio.ratio.value)}, over all layers" if ratio else "no twins"
+        clause = f"medical over general, in {ratio.n} pairs of twins, over all layers" if ratio else "no twins"
         found.append(
             Measured(
                 number=number_,

@@ -99,6 +99,6 @@ def _specific(own: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, settings
         p=found.p if found else None,
         n=found.n if found else 0,
         noise_only=bool(found and found.noise_only),
-        words=f"medical over general is {number(found.ratio.value)}" if found else "no prompt has a twin",
+        words=f"medical over general, in {found.n} pairs of twins" if found else "no prompt has a twin",
         threat="twins that differ in more than their subject",
     )
