@@ -99,9 +99,9 @@ def test_layers_that_alone_are_changed_are_found_and_nothing_else(deep: Pair, tm
             assert PLANTED[0] <= depth <= PLANTED[1], shape
     sets = results.tables["sets"]
     assert set(sets[sets.number == 0].units) <= {"3", "4", "3-4"}
-    assert found["3d"].verdict == "supported", found["3d"].sentence
-    # Random adapters of the same singular values are changed in the same layers, so depth alone is no more than theirs.
-    assert found["3a"].verdict != "supported"
+    assert set(results.tables["adapter_sets"].units) <= {"3", "4", "3-4"}
+    # Random adapters of the same singular values are changed in the same layers, so neither is more than theirs.
+    assert {found[number].verdict for number in ("3a", "3d")} <= {"not supported", "inconclusive"}
     assert abs(found["3a"].effect or 0) < 0.1
 
 
@@ -129,6 +129,9 @@ def test_a_change_that_acts_at_a_depth_at_which_its_size_does_not_lie(
     assert found["3a"].verdict == verdict, found["3a"].sentence
     for depth in depths_of(results, "single"):
         assert strong[0] - 0.5 <= depth <= strong[-1] + 0.5
+    # Few layers do it here, which in random adapters of the same sizes takes more.
+    assert found["3d"].effect is not None
+    assert found["3d"].effect > 0.1, found["3d"].sentence
 
 
 @pytest.fixture(scope="module")

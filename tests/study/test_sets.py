@@ -209,6 +209,24 @@ def test_every_adapter_has_its_own_best_layers_of_the_other_half(study: tuple[Pa
         assert {unit.layer for unit in units_from(row.units, "layer")} == set(best.index)
 
 
+def test_a_study_stopped_among_random_adapters_resumes_to_the_same_tables(
+    pair: Pair, study: tuple[Path, StudySettings], tmp_path: Path
+) -> None:
+    folder, settings = study
+    n_visits = sum(read_table(folder, table).document.nunique() for table in VISITED)
+    seen: list[StudyProgress] = []
+    stopped = run_study(
+        LocalEngine(pair), settings, tmp_path / "s", seen.append, lambda: seen[-1:] != [] and seen[-1].sets_done > 8
+    )
+    assert (stopped.state, stopped.progress.sets_of) == ("stopped", n_visits)
+    assert 8 < stopped.progress.sets_done < n_visits
+    assert resume_study(LocalEngine(pair), tmp_path / "s").state == "finished"
+    for table in VISITED:
+        assert len(read_table(folder, table))
+        assert not read_table(folder, table).isna().all().any()
+        pd.testing.assert_frame_equal(read_table(tmp_path / "s", table), read_table(folder, table))
+
+
 def test_one_half_alone_makes_no_sets(pair: Pair, tmp_path: Path) -> None:
     settings = small_settings(tmp_path, sweep_prompts=1, measurements=("reference", "answers", "layers", "sets"))
     outcome = run_study(LocalEngine(pair), replace(settings, corpora=settings.corpora[:1]), tmp_path / "s")
