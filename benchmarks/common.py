@@ -5,13 +5,15 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -30,6 +32,17 @@ def machine() -> dict[str, Any]:
         "versions": {name: version(name) for name in names},
         "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
     }
+
+
+def in_a_thread(task: Callable[[], Result]) -> Result:
+    """Runs a task in a thread that ends with it.
+
+    A thread that has computed keeps helpers of its own for as long as it lives, and where there are more of those than
+    processors, OpenMP's waits become slow: the pair's worker takes 1.5 times as long beside them. So what is compared
+    with a worker must leave nothing behind.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(task).result()
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:

@@ -14,13 +14,14 @@ import json
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.ask_page import question_of
-from benchmarks.common import spread, write
+from benchmarks.common import in_a_thread, spread, write
 from core import load_pair
 from core.generate.lane import Lane
 from core.generate.lanes import Decoding
@@ -28,6 +29,7 @@ from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
 from core.generate.worker import Worker
 from core.generate.writing import Job, Writing
+from core.measure.noise import noise_of
 from core.pair.few_rows import linear
 from core.pair.gated_linear import GatedLinear
 from core.pair.gates import Gates, thirds
@@ -261,6 +263,13 @@ def together(pair: Pair) -> dict[str, Any]:
     }
 
 
+def _loaded(dtype: str) -> Pair:
+    pair = load_pair("demo", dtype=dtype)
+    noise_of(pair)  # before the ends are taken away, one of which pads a prompt there
+    pair.prompts.end_ids = ()  # nothing ends early, here or there
+    return pair
+
+
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -271,14 +280,13 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, Any] = {"new_tokens": NEW, "new_tokens_together": NEW_TOGETHER}
     for dtype in options.dtypes:
-        pair = load_pair("demo", dtype=dtype)
-        pair.prompts.end_ids = ()  # nothing ends early, here or there
+        pair = in_a_thread(partial(_loaded, dtype))
         prompt = pair.prompts.chat([Message(role="user", content=question_of(PROMPT_TOKENS))])
         own: dict[str, Any] = {"prompt_tokens": len(prompt.ids)}
         if "products" in options.only:
-            own["products_alone"] = products(pair)
+            own["products_alone"] = in_a_thread(partial(products, pair))
         if "side_by_side" in options.only:
-            own |= side_by_side(pair, prompt, options.runs)
+            own |= in_a_thread(partial(side_by_side, pair, prompt, options.runs))
         if "together" in options.only:
             own["together"] = together(pair)
         figures[dtype] = own

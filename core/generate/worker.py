@@ -36,7 +36,11 @@ AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
 class Worker:
-    """Runs requests on one pair in a thread of its own."""
+    """Runs requests on one pair in a thread of its own.
+
+    It should be the only thread that computes for long: a thread that has computed keeps helpers of its own until it
+    ends, and with more helpers than processors every product waits longer (half as long again, on two processors).
+    """
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
