@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.present.colour import Themed
 from core.present.study_figures import FIGURE_OF
 from core.study.findings import QUESTIONS
-from core.study.verdicts import LEVEL, Finding, Verdict, number, p_words
+from core.study.verdicts import LEVEL, Finding, Verdict, number, p_clause
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _interval(one: Finding) -> str:
     if one.interval is None:
         return ""
     words = f"95 % interval {number(one.interval[0])} to {number(one.interval[1])}, n = {one.n}"
-    return words if one.p_corrected is None else f"{words}, p = {p_words(one.p_corrected)} corrected"
+    return words if one.p_corrected is None else f"{words}, {p_clause(one.p_corrected)} corrected"
 
 
 def _least(one: Finding) -> str:

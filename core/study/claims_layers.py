@@ -109,7 +109,7 @@ def _depth(
         claim=f"Higher layers carry the change, {_CURVES[kind]}",
         primary=number_ == "3a",
         effect=found.above_random if found else None,
-        unit="of the way from the first layer to the last",
+        unit="of the way from the first layer to the last, above random adapters",
         none=0.0,
         least=LEAST_DEPTH,
         p=found.p_higher if found else None,

@@ -122,7 +122,7 @@ def _slope(
     mean = float(kl.mean())
     words = "the answers do not differ in it beyond their length"
     if found and mean > 0:
-        words = f"that is {number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
+        words = f"{number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
     return Measured(
         number=number_,
         claim=claim,

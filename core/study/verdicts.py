@@ -23,6 +23,8 @@ from core.study.resampling import Estimate
 
 Verdict = Literal["supported", "not supported", "inconclusive", "no difference to explain"]
 LEVEL = 0.05
+LEAST_P = 0.001
+"""Under it a p-value is not written out."""
 FEWEST_DOCUMENTS = 10
 
 
@@ -170,7 +172,7 @@ def _sentence(one: Measured, verdict: Verdict, ends: tuple[float, float] | None,
         return f"{one.claim}: {verdict}; {one.words}."
     effect = f"{number(one.effect.value)} {one.unit}"
     if ends is not None:
-        p = "" if p_corrected is None else f"; p = {p_words(p_corrected)} corrected"
+        p = "" if p_corrected is None else f"; {p_clause(p_corrected)} corrected"
         effect += f" (95 % interval {number(ends[0])} to {number(ends[1])}; n = {one.n}{p})"
     return f"{one.claim}: {verdict}; {effect}; {one.words}."
 
@@ -204,6 +206,11 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
+def p_clause(p: float) -> str:
+    """A p-value with its sign: `p = 0.04`, or `p under 0.001`."""
+    return f"p {p_words(p)}" if p < LEAST_P else f"p = {p_words(p)}"
+
+
 def p_words(p: float) -> str:
     """A p-value as it is written in a sentence."""
-    return "under 0.001" if p < 0.001 else f"{p:.2g}"
+    return f"under {LEAST_P:g}" if p < LEAST_P else f"{p:.2g}"

@@ -208,5 +208,5 @@ def test_an_unknown_table_is_refused_by_name() -> None:
 def test_sentences_hold_their_numbers(planted: dict[str, Finding]) -> None:
     for finding in planted.values():
         assert finding.interval is not None
-        assert re.search(r"95 % interval \S+ to \S+; n = \d+; p = ", finding.sentence), finding.sentence
+        assert re.search(r"95 % interval \S+ to \S+; n = \d+; p (= |under )", finding.sentence), finding.sentence
     assert "39 random adapters" in planted["3a"].sentence
