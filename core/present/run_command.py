@@ -17,8 +17,8 @@ from core.present.runs import LaneRun, RunSettings
 def command_of(messages: Sequence[Message], settings: RunSettings, lanes: Sequence[LaneRun], pair: Pair) -> str | None:
     """The line that gives the same answers without the page.
 
-    None where no line does: for a follow-up, where an answer was stopped or is being written, and where a fork leaves
-    a fork or puts in tokens that no text stands for.
+    None where no line does: for a follow-up, where an answer was stopped, cut off or is being written, and where a
+    fork leaves a fork or puts in tokens that no text stands for.
 
     Args:
         messages: the conversation, ending with the question.
@@ -28,7 +28,7 @@ def command_of(messages: Sequence[Message], settings: RunSettings, lanes: Sequen
     """
     if settings.system == "--" and not settings.raw:
         return None  # argparse takes it for the end of the options, however it is written
-    if len(messages) > 1 or any(lane.answer.finished == "stopped" for lane in lanes):
+    if len(messages) > 1 or any(lane.answer.finished not in ("end", "length") for lane in lanes):
         return None
     words = ["python", "-m", "core", "ask"]
     if pair.spec.name in known_pairs():

@@ -237,8 +237,9 @@ def test_no_line_writes_a_follow_up_or_a_stopped_answer_again(pair: Pair, report
     assert command_of((asked,), SETTINGS, lanes, pair) == report.command
     answered = Message(role="assistant", content="A disease.")
     assert command_of((asked, answered, asked), SETTINGS, lanes, pair) is None
-    stopped = replace(lanes[0], answer=replace(lanes[0].answer, finished="stopped"))
-    assert command_of((asked,), SETTINGS, (stopped, *lanes[1:]), pair) is None
+    for how in ("stopped", "failed"):
+        cut = replace(lanes[0], answer=replace(lanes[0].answer, finished=how))
+        assert command_of((asked,), SETTINGS, (cut, *lanes[1:]), pair) is None
     nameless = replace(report, command=None)
     assert run_from_json(to_json(nameless)) == nameless
 
