@@ -6,8 +6,6 @@ as many as the study's set has are grafted on the other half. If the fine-tune i
 them is uniform. Knows rows; runs nothing.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +13,6 @@ import pandas as pd
 
 from core.study.frames import TIMES_NOISE
 from core.study.resampling import RESAMPLES, Estimate, estimate, permutation_p, resampled_means, resampled_sums
-from core.study.schema import Row
-
-Worth = Mapping[int, Counter[int]]
-"""Adapter → layer → ΣKL it takes away, grafted alone, nats; 0 is the fine-tune."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +30,6 @@ class AdapterSets:
     random: tuple[float, ...]
     above: Estimate
     p: float
-
-
-def worth_of(layers: Iterable[Row]) -> dict[int, Counter[int]]:
-    """What each layer brings back alone in each adapter, from rows of `layers`; sums over the prompts they are of."""
-    found: dict[int, Counter[int]] = {}
-    for row in layers:
-        if row["kind"] == "single":
-            found.setdefault(row["adapter"], Counter())[row["layer"]] += row["kl_base_sum"] - row["kl_sum"]
-    return found
-
-
-def best_layers(worth: Counter[int], size: int) -> tuple[int, ...]:
-    """The layers that carry most, in their order; the lower one first among equals."""
-    return tuple(sorted(sorted(worth, key=lambda layer: (-worth[layer], layer))[:size]))
 
 
 def against_adapters(

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from random import Random
 
 from core.intervene.sets import Unit, units_of
-from core.study.adapter_sets import best_layers, worth_of
 from core.study.frames import TIMES_NOISE
 from core.study.halves import halves
 from core.study.prompts import StudyPrompt, batches
 from core.study.ranking import Ranking, rank_units
-from core.study.schema import VISITED, Row
+from core.study.schema import VISITED
 from core.study.settings import StudySettings
 from core.study.store import StudyStore
 from core.study.tasks import AskedSet, Task, Visit
@@ -109,19 +108,22 @@ def adapter_visits(
     texts, rankings = _ranked(store, prompts, settings)
     controlled = [text for text in texts if text.prompt.controlled]
     half_of = {text.prompt.place: text.half for text in controlled}
-    rows: dict[int, list[Row]] = {}
+    own: dict[int, dict[int, Ranking]] = {0: {}, 1: {}}
     for place, tables in store.tables(half_of):
-        rows.setdefault(half_of[place], []).extend(tables.get("layers", []))
-    worth = {half: worth_of(own) for half, own in rows.items()}
+        adapters = own[half_of[place]]
+        alone = [row for row in tables.get("layers", []) if row["kind"] == "single"]
+        for adapter in sorted({row["adapter"] for row in alone}):
+            rows = [row for row in alone if row["adapter"] == adapter]
+            adapters[adapter] = rank_units(adapters.get(adapter), rows, {})
     sizes = {(half, reach): size for (half, by, reach), size in smallest_sizes(store, floor).items() if by == "layer"}
     visits = []
     for text in controlled:
         other = 1 - text.half
         asked = tuple(
-            AskedSet(other, "layer", reach, 0, tuple(map(Unit, best_layers(own, size))), adapter)
+            AskedSet(other, "layer", reach, 0, ranking.nested("layer")[size - 1], adapter)
             for (half, reach), size in sorted(sizes.items())
             if half == other and size is not None and other in rankings
-            for adapter, own in sorted(worth.get(other, {}).items())
+            for adapter, ranking in sorted(own[other].items())
         )
         if asked:
             visits.append(Visit("adapter_sets", text.prompt, text.half, text.whose, text.ids, asked))

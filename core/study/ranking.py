@@ -52,8 +52,8 @@ def rank_units(so_far: Ranking | None, layers: Sequence[Row], tables: Tables) ->
 
     Args:
         so_far: of the prompts before; None for the first.
-        layers: its rows of `layers` for the fine-tune, each layer alone.
-        tables: all its tables.
+        layers: its rows of `layers` for one adapter, each layer alone.
+        tables: all its tables; none for a random adapter, which has no other than these rows.
     """
     found = so_far or Ranking(len(layers))
     for row in layers:
