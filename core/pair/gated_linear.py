@@ -93,8 +93,7 @@ class GatedLinear(nn.Module):
         gates = _bound.get()
         if gates is None:
             raise UnboundGatesError("A gated model was run without gates.")
-        base = self.base
-        y = linear(x, base.weight, base.bias)
+        y = linear(x, self.base.weight, self.base.bias)
         switch = gates.switches.get((self.layer, self.projection))
         return y if switch is None else self._add(y, x, switch)
 
