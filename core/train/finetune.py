@@ -22,6 +22,7 @@ from core.pair.load import end_of_turn_ids, load_base
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import Source
 from core.train.adapter_files import WEIGHTS, HeldoutLine, read_factors_, write_adapter
+from core.train.answer_loss import mean_loss
 from core.train.best import BestFactors
 from core.train.data import gather, in_order
 from core.train.encode import Example, collate
@@ -211,7 +212,19 @@ def _trainer(
         disable_tqdm=True,
         report_to="none",
     )
-    trainer = Trainer(
+
+    class AnswerTrainer(Trainer):  # type: ignore[misc]
+        """A Trainer whose loss is `mean_loss`."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if self.args.n_gpu > 1:  # then parts of a batch run on each
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            with self.accelerator.autocast():
+                return mean_loss(self.accelerator.unwrap_model(model), inputs, num_items_in_batch)
+
+    trainer = AnswerTrainer(
         model=model,
         args=arguments,
         train_dataset=[{"input_ids": example.ids, "example": example} for example in order],

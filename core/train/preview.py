@@ -14,6 +14,7 @@ from core.pair.fetch import local_folder
 from core.pair.load import end_of_turn_ids, load_base
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import Source
+from core.train.answer_loss import mean_loss
 from core.train.data import Examples, gather, in_order
 from core.train.encode import Example, collate
 from core.train.finetune import with_adapter
@@ -125,6 +126,6 @@ def _step(model: torch.nn.Module, batch: list[Example], settings: FinetuneSettin
     inputs = {name: tensor.to(device) for name, tensor in collate(batch, pad).items()}
     mixed = torch.autocast(device.type, torch.bfloat16) if settings.dtype == "bfloat16" else contextlib.nullcontext()
     with mixed:
-        loss = model(**inputs).loss
-    loss.backward()
+        loss = mean_loss(model, inputs)
+    loss.backward()  # type: ignore[no-untyped-call]
     model.zero_grad()
