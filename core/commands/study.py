@@ -49,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--measure", default=",".join(d.measurements), help=f"out of {', '.join(MEASUREMENTS)}")
     for name in _NUMBERS:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(d, name), metavar="N")
+        value = getattr(d, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=value, metavar="N", help=f"default: {value}"
+        )
     parser.add_argument(
         "--control-kinds", default=",".join(d.control_kinds), help=f"curves in random adapters: {', '.join(CURVES)}"
     )

@@ -56,8 +56,8 @@ class StudySettings:
     system: str | None = None
     max_new_tokens: int = 96
     batch: int = 8
-    sweep_prompts: int = 10
-    sweep_tokens: int = 32
+    sweep_prompts: int = 40
+    sweep_tokens: int = 96
     permutations: int = 2
     control_prompts: int = 6
     control_kinds: tuple[str, ...] = ("single",)
