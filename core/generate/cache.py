@@ -109,6 +109,24 @@ class RowCache(Cache):  # type: ignore[misc]
         """
         self.layers = self._copies(rows, first)
 
+    def spread(self, rows: list[list[int]]) -> None:
+        """Gives every row keys and values of its own, where layers hold fewer than there are rows.
+
+        Args:
+            rows: by layer, which of the rows it holds each row is.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
+        """
+        with memory_for(f"Keys and values of {len(rows[0])} rows"):
+            spread = [
+                layer
+                if own == list(range(len(layer.keys)))
+                else layer.copy_rows(torch.tensor(own, device=layer.device))
+                for layer, own in zip(self.layers, rows, strict=True)
+            ]
+        self.layers = spread
+
     def join(self, other: "RowCache") -> None:
         """Takes another cache's rows in under its own; both end at the same position, padded on the left.
 

@@ -14,6 +14,7 @@ from core.generate.cache import RowCache
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.patches import RowPatch
+from core.pair.shared_rows import sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class Prefill:
     Args:
         pair: the models.
         ids: what is read.
-        gates: one row each; equal rows are read once, unless activations are patched.
+        gates: one row each; equal rows are read once, and rows whose lower layers are equal read those once, unless
+            activations are patched.
         keep_from: states are kept from this position on.
         patches: between these rows.
         read: what these rows have read before `keep_from`; None reads from the beginning.
@@ -68,6 +70,8 @@ class Prefill:
         self._distinct, self._which = (every, every) if patches else gates.distinct()
         self._gates = gates.take(self._distinct).to(pair.device)
         self._cache = RowCache() if read is None else read.copy(self._distinct, keep_from)
+        alone = bool(patches) or read is not None
+        self._shared = None if alone else sharing(pair, self._gates, len(self._ids))
         self._kept: list[Tensor] = []
         self.n_read = self._cache.length
 
@@ -85,11 +89,18 @@ class Prefill:
     def advance(self, at_most: int) -> None:
         """Reads on by at most so many positions: one forward pass."""
         start, stop = self.n_read, min(len(self._ids), self.n_read + max(1, at_most))
-        piece = self._pair.ids([self._ids[start:stop]] * self.n_rows)
-        states = self._pair.hidden(piece, self._gates, cache=self._cache, patches=self._patches)
+        piece = self._ids[start:stop]
+        if self._shared is not None:
+            states = self._shared.hidden(piece, self._cache)
+        else:
+            ids = self._pair.ids([piece] * self.n_rows)
+            states = self._pair.hidden(ids, self._gates, cache=self._cache, patches=self._patches)
         self.n_read = stop
         if stop > self._keep_from:
             self._kept.append(states[:, max(0, self._keep_from - start) :].clone())
+        if self.done and self._shared is not None:
+            self._cache.spread(self._shared.rows)
+            self._shared = None
 
     def read(self) -> PromptRead:
         """What has been read, to be asked for before `result` hands the cache on."""

@@ -102,6 +102,11 @@ class Pair:
         """How many forward passes of the model have been run."""
         return self._forwards
 
+    def count_forward(self) -> None:
+        """Counts a forward pass, for whoever runs the layers otherwise than by `hidden`."""
+        with self._count_lock:
+            self._forwards += 1
+
     @property
     def n_bytes(self) -> int:
         """Memory of weights and factors, in bytes."""
@@ -153,8 +158,7 @@ class Pair:
         position_ids = None
         if attention_mask is not None:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -n_positions:]
-        with self._count_lock:
-            self._forwards += 1
+        self.count_forward()
         with (
             memory_for(f"{rows} × {n_positions} tokens in one forward pass"),
             bound_gates(gates.to(self.device)),
