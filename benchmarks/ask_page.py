@@ -24,10 +24,15 @@ from core.pair.fetch import local_folder  # noqa: E402
 from core.pair.registry import pair_spec  # noqa: E402
 
 PROMPT_TOKENS = 200
+LOOK_EVERY_MS = 20
+LANES = """[...document.querySelectorAll("*")].flatMap((element) =>
+  element.shadowRoot ? [...element.shadowRoot.querySelectorAll("[data-testid=lane]")] : [])"""
 CASE = (
     "A 67-year-old man with type 2 diabetes and high blood pressure comes to the emergency department because of "
     "chest tightness that began two hours ago while he was climbing stairs. He is short of breath and sweating. "
 )
+
+CAPTIONS = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')]"
 
 
 def question_of(n_tokens: int) -> str:
@@ -56,6 +61,12 @@ def fresh(browser: Browser, address: str, query: str = "") -> tuple[Page, float]
     return page, taken
 
 
+def until(page: Page, condition: str) -> None:
+    """Waits for a condition on `lanes`; looks often, where a locator would wait up to half a second between looks."""
+    looked = f"() => {{ const lanes = {LANES}; return {condition}; }}"
+    page.wait_for_function(looked, polling=LOOK_EVERY_MS, timeout=60_000)
+
+
 def click_run(page: Page, question: str) -> None:
     """Types and runs."""
     page.get_by_role("textbox", name="Question").fill(question)
@@ -70,9 +81,7 @@ def first_tokens(browser: Browser, address: str, question: str, runs: int) -> li
         page.get_by_role("textbox", name="Question").fill(question)
         started = time.perf_counter()
         page.get_by_role("button", name="Run", exact=True).click()
-        page.get_by_text("A recorded example").wait_for(state="hidden")
-        for number in range(3):
-            page.locator("[data-testid=lane]").nth(number).locator(".token").first.wait_for(timeout=60_000)
+        until(page, 'lanes.filter((l) => l.dataset.running === "yes" && l.querySelector(".token")).length === 3')
         taken.append(time.perf_counter() - started)
         expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
         page.context.close()
@@ -91,7 +100,7 @@ def view_changes(browser: Browser, address: str, runs: int) -> list[float]:
         for gone in (True, False):
             started = time.perf_counter()
             page.get_by_text("Simple view").click()
-            page.locator("[data-testid=lane]").nth(2).wait_for(state="hidden" if gone else "visible")
+            until(page, f"lanes.length === {2 if gone else 3}")
             taken.append(time.perf_counter() - started)
             page.wait_for_timeout(700)
     page.context.close()
@@ -108,7 +117,7 @@ def stops(browser: Browser, address: str, runs: int) -> tuple[list[float], list[
         page.locator("[data-testid=lane][data-running=yes] .token").nth(8).wait_for()
         before, started = tokens.count(), time.perf_counter()
         page.get_by_role("button", name="Stop", exact=True).click()
-        page.locator("[data-testid=lane] .note").first.filter(has_text="stopped").wait_for()
+        until(page, 'lanes[0].querySelector(".note").textContent.includes("stopped")')
         taken.append(time.perf_counter() - started)
         written.append(tokens.count() - before)
         page.context.close()
@@ -127,7 +136,7 @@ def closed_tabs(browser: Browser, address: str, runs: int) -> list[float]:
         second.get_by_text("beside 3 lanes of others").wait_for()
         started = time.perf_counter()
         first.close()
-        second.get_by_text("of others").wait_for(state="hidden")
+        until(second, f"!{CAPTIONS}.some((caption) => caption.textContent.includes('of others'))")
         taken.append(time.perf_counter() - started)
         second.get_by_role("button", name="Stop", exact=True).click()
         expect(second.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)

@@ -3,6 +3,7 @@
 Knows how lanes are laid out; gets them from a live run or a report.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,13 +24,16 @@ from pages._shared.frame import show_error
 
 # Seconds between two looks at a run, by how many tokens its longest lane has: each look sends them all.
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
+AWAIT_SECONDS, LOOK_SECONDS = 0.5, 0.02
 _ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped", "failed": "cut off"}
 
 
 def draw_live(run: LiveRun, simple: bool = False) -> None:
     """Draws a run as far as it has come; polls while more will come."""
     pace = _pace(run)
+    st.session_state["watched"] = None
     st.fragment(_live, run_every=pace)(run, pace, simple)
+    st.session_state["watched"] = run
 
 
 def _pace(run: LiveRun) -> float | None:
@@ -40,6 +44,8 @@ def _pace(run: LiveRun) -> float | None:
 
 
 def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
+    if st.session_state.get("watched") is run:
+        _await_first_token(run)
     if pace != _pace(run):
         st.rerun()  # draw the whole page once more: finished and without polling, or at a calmer pace
     polling = pace is not None
@@ -59,6 +65,16 @@ def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
     }
     parted = {name: None if name == "base" else run.parted(name) for name in shown}
     _draw_lanes("lanes", run, shown, parted, run.settings.hybrids, noise, simple, with_details=not polling)
+
+
+def _await_first_token(run: LiveRun) -> None:
+    """Waits a moment for the first token, rather than have the browser ask for it and draw nothing new.
+
+    Not where the whole page is drawn, of which something still follows; and not for long, since Stop waits meanwhile.
+    """
+    ends = time.monotonic() + AWAIT_SECONDS
+    while run.running and not any(record.ids for record in run.records.values()) and time.monotonic() < ends:
+        time.sleep(LOOK_SECONDS)
 
 
 @dataclass(frozen=True)
