@@ -84,7 +84,7 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
         seconds = max(time.perf_counter() - now - self._seconds_scoring, 1e-9)
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
         speed = sum(self._lengths[step * rows : state.global_step * rows]) / seconds
-        left = (state.max_steps - state.global_step) * seconds / max(state.global_step - step, 1)
+        left = sum(self._lengths[state.global_step * rows : state.max_steps * rows]) / max(speed, 1e-9)
         self._last, self._seconds_scoring = (state.global_step, time.perf_counter()), 0.0
         self._write(CurvePoint(state.global_step, loss, float(logs["learning_rate"]), speed))
         self._say(
