@@ -4,9 +4,9 @@ The question goes through the chat template with a request for a letter; nothing
 letters as the first token of the answer are the result. Knows pairs and options; knows no right answers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import Literal, get_args
 
 import torch
@@ -85,7 +85,7 @@ def letter_choices(
     questions: Sequence[tuple[str, Options]],
     gates: Gates,
     system: str | None = None,
-    noise: bool = False,
+    noise: Collection[int] = (),
     progress: Callable[[float], None] | None = None,
 ) -> tuple[tuple[LetterChoice, ...], ...]:
     """The letters of many questions under each row of gates, in left-padded batches of about equal length.
@@ -95,7 +95,8 @@ def letter_choices(
         questions: each with its options.
         gates: one row each.
         system: a system prompt.
-        noise: run every batch once more with more padding and a row more, for the noise of each figure.
+        noise: numbers of the questions that are run once more, with more padding and a row more, for the noise of each
+            figure.
         progress: told the share of questions done, 0..1; may raise to stop.
 
     Returns:
@@ -111,15 +112,15 @@ def letter_choices(
     found: dict[int, tuple[LetterChoice, ...]] = {}
     for batch in _batches([len(ids) for ids, _ in prompts], gates.n_rows):
         rows = [prompts[number][0] for number in batch]
-        first = _letter_log_p(pair, _batch_states(pair, rows, gates, 0), letters)
-        again = (
-            _letter_log_p(pair, _batch_states(pair, rows, gates, PADDING), letters) if noise else [None] * len(first)
-        )
-        pairs = iter(zip(first, again, strict=True))
+        first = iter(_letter_log_p(pair, _batch_states(pair, rows, gates, 0), letters))
+        doubted = [number for number in batch if number in noise]
+        states = _batch_states(pair, [prompts[number][0] for number in doubted], gates, PADDING) if doubted else None
+        second = iter(() if states is None else _letter_log_p(pair, states, letters))
         for number in batch:
+            again = islice(second, gates.n_rows) if number in noise else repeat(None, gates.n_rows)
             found[number] = tuple(
                 _choice(questions[number][1], tuple(forms), a, b, prompts[number][1])
-                for a, b in islice(pairs, gates.n_rows)
+                for a, b in zip(islice(first, gates.n_rows), again, strict=True)
             )
         if progress:
             progress(len(found) / len(questions))

@@ -103,11 +103,16 @@ def test_many_questions_at_once_are_each_alone(
 
 def test_noise_of_many_questions_is_measured_on_request(pair: Pair) -> None:
     questions = [(question, options_of(question)) for question in OTHERS]
+    alone = [letter_choices(pair, [question], rows(pair), noise=[0])[0] for question in questions]
     before = pair.forwards
-    found = [choice for row in letter_choices(pair, questions, rows(pair), noise=True) for choice in row]
+    found = letter_choices(pair, questions, rows(pair), noise=[0, 2])
     assert pair.forwards - before == 2
-    assert all(choice.noise is not None and choice.noise < 1e-4 for choice in found)
-    assert any(choice.noise for choice in found)
+    for number, (choices, own) in enumerate(zip(found, alone, strict=True)):
+        assert [choice.chosen for choice in choices] == [choice.chosen for choice in own]
+        assert all((choice.noise is not None) == (number in (0, 2)) for choice in choices)
+    noise = [choice.noise for choices in found for choice in choices if choice.noise is not None]
+    assert max(noise) < 1e-4
+    assert any(noise)
     assert letter_choices(pair, [], rows(pair)) == ()
 
 
