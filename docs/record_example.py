@@ -15,7 +15,7 @@ from core.present.live import start  # noqa: E402
 from core.present.report import to_json  # noqa: E402
 from core.present.runs import RunSettings  # noqa: E402
 
-QUESTION = "What are the symptoms of gastroesophageal reflux disease?"
+QUESTION = "What are the complications of type 2 diabetes and how can they be prevented?"
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def opened(browser: Browser, address: str, theme: str) -> Page:
     return page
 
 
-def ask(page: Page, example: str = "Reflux") -> None:
+def ask(page: Page, example: str = "Type 2 diabetes") -> None:
     """Asks an example question."""
     page.get_by_text(example, exact=True).click()
     page.wait_for_timeout(800)
@@ -93,7 +93,7 @@ def words(page: Page) -> None:
     """Two answers word by word, and the reference answer."""
     page.get_by_role("button", name="Options").click()
     page.get_by_role("textbox", name="Reference answer").fill(
-        "Heartburn, regurgitation of acid, trouble swallowing and chest pain."
+        "Heart disease, stroke, and damage to kidneys, eyes and nerves; blood sugar and blood pressure near normal prevent them."
     )
     page.mouse.click(300, 60)
     page.wait_for_timeout(1500)

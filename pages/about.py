@@ -36,7 +36,7 @@ st.subheader("What it does not show")
 st.markdown(
     "- Whether an answer is right. A small model is wrong often, before and after fine-tuning.\n"
     "- Why a model writes a word. A large divergence says that the two models disagree there.\n"
-    "- Which model is better. The demo fine-tune saw a few thousand answers and learned form more than facts.\n"
+    "- Which model is better. The demo fine-tune saw some six thousand answers and learned form more than facts.\n"
     "- The demo base is SmolLM2-135M-Instruct read back from a 4-bit file (Q4_1): close to the published weights, "
     "not the same."
 )
@@ -45,8 +45,9 @@ card = local_folder(pair_spec("demo").tuned) / "README.md"
 title, _, text = card.read_text().partition("\n")
 with st.expander("Its card: data, settings, curves, every figure, examples good and bad, limits"):
     st.markdown(text.replace("\n## ", "\n##### "))
-    if (curve := card.with_name("curve.svg")).is_file():
-        st.image(str(curve), caption="Losses while it was trained")
+    for curve, stage in ((card.parent / "first" / "curve.svg", "first"), (card.with_name("curve.svg"), "second")):
+        if curve.is_file():
+            st.image(str(curve), caption=f"Losses in the {stage} stage of its training")
 with st.expander("The word list behind underlined medical terms, and its sources"):
     st.markdown((ASSETS / "lexicon" / "README.md").read_text().partition("\n")[2])
 footer()
