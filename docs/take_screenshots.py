@@ -93,7 +93,7 @@ def words(page: Page) -> None:
     """Two answers word by word, and the reference answer."""
     page.get_by_role("button", name="Options").click()
     page.get_by_role("textbox", name="Reference answer").fill(
-        "Heart disease, stroke, and damage to kidneys, eyes and nerves; blood sugar and blood pressure near normal prevent them."
+        "Heart disease, stroke, and damage to kidneys, eyes and nerves. Blood sugar near normal prevents them."
     )
     page.mouse.click(300, 60)
     page.wait_for_timeout(1500)
