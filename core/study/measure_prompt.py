@@ -28,9 +28,6 @@ from core.study.state_table import state_rows
 from core.study.words_table import word_rows
 from core.study.written import LANES, Written, written_answers
 
-NOISE_EVERY = 8
-"""Letters are asked for once more, for their noise, on every so manieth prompt: it costs as much as asking."""
-
 Progress = Callable[[str, float], None]
 """Told what is being done, in words, and the share of it that is done, 0..1; may raise to stop."""
 
@@ -137,14 +134,15 @@ def _letters(
 ) -> dict[int, tuple[LetterChoice, ...]]:
     """Letters of base and tuned, by place, for the questions whose right option is known."""
     asked: list[tuple[int, tuple[str, Options]]] = []
+    doubted: list[int] = []
     for prompt in prompts:
         options = prompt.row.offered()
         if options is not None and prompt.row.letter is not None:
+            doubted += [len(asked)] if prompt.doubted else []
             asked.append((prompt.place, (prompt.row.question, options)))
     if not asked or not settings.measures("letters"):
         return {}
     both = Gates.stack([pair.base_gates(), pair.tuned_gates()])
-    doubted = [number for number, (place, _) in enumerate(asked) if place % NOISE_EVERY == 0]
     found = letter_choices(pair, [question for _, question in asked], both, settings.system, doubted, progress)
     return {place: choices for (place, _), choices in zip(asked, found, strict=True)}
 

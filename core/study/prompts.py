@@ -13,6 +13,9 @@ from core.study.choice import KINDS, Kind
 from core.study.corpora import Corpus, CorpusRow
 from core.study.settings import StudySettings
 
+NOISE_EVERY = 8
+"""Letters are asked for once more, for their noise, on every so manieth multiple choice: it costs as much as asking."""
+
 
 @dataclass(frozen=True)
 class StudyPrompt:
@@ -26,6 +29,7 @@ class StudyPrompt:
         row: the question.
         swept: whether its layers are measured.
         controlled: whether they are measured in random adapters too.
+        doubted: whether the noise of its letters is measured.
     """
 
     place: int
@@ -36,6 +40,7 @@ class StudyPrompt:
     row: CorpusRow
     swept: bool
     controlled: bool
+    doubted: bool = False
 
 
 def study_prompts(corpora: Sequence[Corpus], settings: StudySettings) -> tuple[StudyPrompt, ...]:
@@ -50,6 +55,8 @@ def study_prompts(corpora: Sequence[Corpus], settings: StudySettings) -> tuple[S
         order = Random(f"{settings.seed} layers").sample(range(len(own)), len(own))
         swept |= {own[k] for k in order[: settings.sweep_prompts]}
         controlled |= {own[k] for k in order[: min(settings.control_prompts, settings.sweep_prompts)]}
+    lettered = [place for place, (_, row) in enumerate(ordered) if row.letter is not None and row.offered() is not None]
+    doubted = set(lettered[::NOISE_EVERY])
     names = _documents(ordered)
     return tuple(
         StudyPrompt(
@@ -61,6 +68,7 @@ def study_prompts(corpora: Sequence[Corpus], settings: StudySettings) -> tuple[S
             row,
             place in swept,
             place in controlled,
+            place in doubted,
         )
         for place, (corpus, row) in enumerate(ordered)
     )
