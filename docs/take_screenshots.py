@@ -57,7 +57,7 @@ def opened(browser: Browser, address: str, theme: str) -> Page:
 
 def ask(page: Page, example: str = "Type 2 diabetes") -> None:
     """Asks an example question."""
-    page.get_by_text(example, exact=True).click()
+    page.get_by_test_id("stButtonGroup").get_by_text(example, exact=True).first.click()
     page.wait_for_timeout(800)
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("[data-testid=lane][data-running=yes] .token").nth(25).wait_for(timeout=60_000)
