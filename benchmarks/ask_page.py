@@ -27,12 +27,11 @@ PROMPT_TOKENS = 200
 LOOK_EVERY_MS = 20
 LANES = """[...document.querySelectorAll("*")].flatMap((element) =>
   element.shadowRoot ? [...element.shadowRoot.querySelectorAll("[data-testid=lane]")] : [])"""
+CAPTIONS = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')]"
 CASE = (
     "A 67-year-old man with type 2 diabetes and high blood pressure comes to the emergency department because of "
     "chest tightness that began two hours ago while he was climbing stairs. He is short of breath and sweating. "
 )
-
-CAPTIONS = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')]"
 
 
 def question_of(n_tokens: int) -> str:

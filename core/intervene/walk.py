@@ -13,6 +13,7 @@ from torch import Tensor
 from core.pair.blocks import Blocks, unwalkable
 from core.pair.gates import Gates
 from core.pair.pair import Pair
+from core.pair.prefixes import prefix_levels
 
 ROWS_AT_ONCE = 16
 MEMORY_BYTES = 512 * 2**20
@@ -84,7 +85,7 @@ def walk(
             if progress:
                 progress(done + share * layers / pair.n_layers)
 
-        states, own = _walk_group(blocks, start, gates.take(rows), where, pair.n_layers, tell)
+        states, own = _walk_group(blocks, start, gates.take(rows), where, tell)
         found.append(states)
         counts += own
     return Walk(torch.cat(found), blocks.n_rows_run, tuple(counts), pair.n_layers)
@@ -110,29 +111,20 @@ def _one_by_one(
 
 
 def _walk_group(
-    blocks: Blocks, start: Tensor, gates: Gates, where: Tensor, n_layers: int, tell: Callable[[int], None]
+    blocks: Blocks, start: Tensor, gates: Gates, where: Tensor, tell: Callable[[int], None]
 ) -> tuple[Tensor, list[int]]:
     """The states of some plans, and how many rows each was the first to need."""
-    node_of = [0] * gates.n_rows  # of each plan
+    levels = prefix_levels(gates)
     counts = [0] * gates.n_rows
     buffers = start.new_empty(2, gates.n_rows, *start.shape[1:])
     buffers[0, :1] = start
-    for layer in range(n_layers):
+    for layer, level in enumerate(levels):
         before, after = buffers[layer % 2], buffers[1 - layer % 2]
-        numbers: dict[tuple[int, bytes], int] = {}
-        parents: list[int] = []
-        examples: list[int] = []  # a plan that goes through each new node
-        for plan, parent in enumerate(node_of):
-            key = (parent, gates.values[plan, layer].numpy().tobytes())
-            if key not in numbers:
-                numbers[key] = len(parents)
-                parents.append(parent)
-                examples.append(plan)
-                counts[plan] += 1
-            node_of[plan] = numbers[key]
-        for first in range(0, len(parents), ROWS_AT_ONCE):
-            rows = slice(first, min(first + ROWS_AT_ONCE, len(parents)))
-            after[rows] = blocks.layer(layer, before[parents[rows]], gates.take(examples[rows]))
+        for plan in level.firsts:
+            counts[plan] += 1
+        for first in range(0, len(level.parents), ROWS_AT_ONCE):
+            rows = slice(first, min(first + ROWS_AT_ONCE, len(level.parents)))
+            after[rows] = blocks.layer(layer, before[list(level.parents[rows])], gates.take(level.firsts[rows]))
         tell(layer + 1)
-    last = buffers[n_layers % 2]
-    return torch.stack([blocks.finish(last[node][where]) for node in node_of]), counts
+    last = buffers[len(levels) % 2]
+    return torch.stack([blocks.finish(last[node][where]) for node in levels[-1].node_of]), counts

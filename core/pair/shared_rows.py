@@ -15,6 +15,7 @@ from core.pair.gated_linear import bound_gates
 from core.pair.gates import Gates, LayerGates
 from core.pair.memory import memory_for
 from core.pair.pair import Pair
+from core.pair.prefixes import prefix_levels
 
 
 class SharedRows:
@@ -30,26 +31,12 @@ class SharedRows:
     """
 
     def __init__(self, pair: Pair, gates: Gates) -> None:
-        self._pair = pair
-        self.rows: list[list[int]] = []
-        self._parents: list[list[int]] = []
-        self._gates: list[LayerGates] = []
-        node_of = [0] * gates.n_rows
-        for layer in range(pair.n_layers):
-            numbers: dict[tuple[int, bytes], int] = {}
-            examples: list[int] = []  # a row that goes through each node
-            parents: list[int] = []
-            for row, parent in enumerate(node_of):
-                key = (parent, gates.values[row, layer].cpu().numpy().tobytes())
-                if key not in numbers:
-                    numbers[key] = len(examples)
-                    examples.append(row)
-                    parents.append(parent)
-                node_of[row] = numbers[key]
-            self.rows.append(list(node_of))
-            self._parents.append(parents)
-            self._gates.append(LayerGates(gates.take(examples).to(pair.device), layer))
-        self.shares = any(len(parents) < gates.n_rows for parents in self._parents)
+        self._pair, self._levels = pair, prefix_levels(gates)
+        self._gates = [
+            LayerGates(gates.take(level.firsts).to(pair.device), layer) for layer, level in enumerate(self._levels)
+        ]
+        self.rows = [list(level.node_of) for level in self._levels]
+        self.shares = any(len(level.parents) < gates.n_rows for level in self._levels)
 
     @torch.no_grad()
     def hidden(self, ids: Sequence[int], cache: Any) -> Tensor:
@@ -87,9 +74,9 @@ class SharedRows:
             "use_cache": True,
         }
         self._pair.count_forward()
-        for layer, parents, gates in zip(model.layers, self._parents, self._gates, strict=True):
-            if parents != list(range(len(states))):
-                states = states[parents]
+        for layer, level, gates in zip(model.layers, self._levels, self._gates, strict=True):
+            if level.parents != tuple(range(len(states))):
+                states = states[list(level.parents)]
             with bound_gates(gates):
                 states = layer(states, **shared)
         found: Tensor = model.norm(states)[self.rows[-1]]
