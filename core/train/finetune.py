@@ -31,6 +31,7 @@ from core.train.progress import CurveCallback, Say
 from core.train.settings import FinetuneResult, FinetuneSettings
 
 CHECKPOINTS = "checkpoints"
+CURVE = "curve.jsonl"
 _CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_model.safetensors")
 
 
@@ -65,7 +66,7 @@ def finetune(base: Source, out: Path, settings: FinetuneSettings, say: Say, devi
     order = in_order(examples.train, settings)
     best = BestFactors(out / CHECKPOINTS / "best.safetensors", settings.patience)
     callback = CurveCallback(
-        out / "curve.jsonl", score, settings.heldout_every, [len(example.ids) for example in order], say, best
+        out / CURVE, score, settings.heldout_every, [len(example.ids) for example in order], say, best
     )
     trainer = _trainer(peft_model, order, out, settings, device, prompts.end_ids[0], callback)
     started = time.perf_counter()
@@ -113,7 +114,8 @@ def _claim_folder(out: Path, settings: FinetuneSettings) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if (out / WEIGHTS).exists():
             raise TrainingError(f"{out} already holds a finished adapter.", "Give another --out.")
-        if record.is_file() and json.loads(record.read_text()) != wanted:
+        begun = (out / CURVE).is_file()  # what was refused before it trained leaves its settings alone
+        if begun and record.is_file() and json.loads(record.read_text()) != wanted:
             raise TrainingError(f"{out} holds a run with other settings.", "Give another --out, or the same settings.")
         write_atomically(record, json.dumps(wanted, indent=1))
     except OSError as error:

@@ -184,6 +184,16 @@ def test_a_finished_folder_is_not_overwritten(
     assert sha256_of(out / "adapter_model.safetensors") == result.adapter_sha256
 
 
+def test_a_mended_file_trains_into_the_folder_that_was_refused(llama_base: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "rows.jsonl", tmp_path / "adapter"
+    data.write_text('{"q": "What is asthma?", "answer": "A disease."}\n')
+    with pytest.raises(DataError, match="line 1 has no 'question'"):
+        train(llama_base, out, settings_for(data, max_steps=1))
+    write_rows(data, LEARNED)
+    assert train(llama_base, out, settings_for(data, max_steps=1)).steps == 1
+    assert json.loads((out / "settings.json").read_text())["data"][0]["sha256"] == sha256_of(data)
+
+
 def test_a_folder_with_another_run_is_refused(llama_base: Path, learned: Path, tmp_path: Path) -> None:
     train(llama_base, tmp_path, settings_for(learned, max_steps=1))
     (tmp_path / "adapter_model.safetensors").unlink()
