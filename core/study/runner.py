@@ -189,7 +189,7 @@ def _go_on(
     stop: Stop | None,
     tables_wanted: Stop | None,
 ) -> StudyOutcome:
-    log = StudyLog(store, engine, len(prompts), visits_expected(prompts, settings))
+    log = StudyLog(store, engine, settings, prompts, visits_expected(prompts, settings))
     state: Literal["finished", "stopped"] = "stopped"
     try:
         log.note("running")

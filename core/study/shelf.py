@@ -70,9 +70,10 @@ class ShelvedStudy:
         return float(made / last["seconds"]) if made and last["seconds"] else None
 
     @property
-    def left(self) -> int:
-        """Prompts to measure and visits to make, as far as it can be told."""
-        return self.prompts - self.done + int(self.record.get("sets_of", 0)) - int(self.record.get("sets_done", 0))
+    def seconds_left(self) -> float | None:
+        """As its last run expected when it last wrote; None before the first."""
+        left = self.record["runs"][-1].get("seconds_left") if self.record["runs"] else None
+        return None if left is None else float(left)
 
 
 def studies_home() -> Path:

@@ -82,10 +82,9 @@ def _watch_other(name: str) -> None:
     study = shelved(name)
     if study.state != "running":
         st.rerun()
-    rate = study.per_second
-    left = study.left / rate if rate else None
     sets = (int(study.record.get("sets_done", 0)), int(study.record.get("sets_of", 0)))
-    _draw_bar((study.done, study.prompts), sets, rate, left, "Another process runs it: stop it where it was started.")
+    words = "Another process runs it: stop it where it was started."
+    _draw_bar((study.done, study.prompts), sets, study.per_second, study.seconds_left, words)
 
 
 def _draw_bar(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -189,6 +190,23 @@ def test_a_stopped_study_resumes_to_the_same_tables(
     assert [told.done + told.sets_done for told in seen] == list(range(1, 5 + 2 * 4 + 1))
     assert (seen[-1].sets_of, seen[-1].seconds_left) == (2 * 4, 0)
     same_tables(tmp_path / "s", whole[0])
+
+
+def test_the_time_left_counts_what_prompts_cost_and_not_how_many(pair: Pair, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, sweep_prompts=1, measurements=("reference", "layers", "shapley", "sets"))
+    seen: list[StudyProgress] = []
+    run_study(LocalEngine(pair), settings, tmp_path / "s", seen.append)
+    swept = read_table(tmp_path / "s", "prompts").swept
+    assert list(swept).count(True) == 2
+    left = [
+        1.0,
+        *(told.seconds_left / (told.seconds + told.seconds_left) for told in seen if told.seconds_left is not None),
+    ]
+    spent = [before - after for before, after in pairwise(left)][: len(swept)]
+    assert min(spent) > 0
+    plain = max(share for share, layers in zip(spent, swept, strict=True) if not layers)
+    assert min(share for share, layers in zip(spent, swept, strict=True) if layers) > 2 * plain
+    assert read_record(tmp_path / "s")["runs"][-1]["seconds_left"] == 0
 
 
 _RUN = """
