@@ -4,7 +4,7 @@ Every row has its own gates and its own length: shorter rows are padded on the l
 their cache and how tokens are chosen; knows nothing of requests, scores or pages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -52,7 +52,7 @@ class Batch:
         """
         own = seat.own(states[: seat.n_rows])
         seat.begin(own[:, :-1])
-        step = seat.take(self._pair.unembed(own[:, -1]))
+        step = self._chosen([seat], [own[:, -1]])[seat]
         kept = seat.rows_kept(step.finished)
         if kept:
             length = len(seat.prompt_ids) + len(seat.begun)
@@ -139,11 +139,19 @@ class Batch:
         for seat in self._seats:
             owns.append(seat.own(states[row : row + seat.n_rows]))
             row += seat.n_rows
-        logits = torch.split(self._pair.unembed(torch.cat(owns)), [len(own) for own in owns])
-        steps = {seat: seat.take(z) for seat, z in zip(self._seats, logits, strict=True)}
+        steps = self._chosen(self._seats, owns)
         if any(step.finished for step in steps.values()):
             self._drop(steps)
         return steps
+
+    def _chosen(self, seats: Sequence[Seat], owns: Sequence[Tensor]) -> dict[Seat, Step]:
+        """The next tokens of some seats, from the (lanes, d_model) last states of each."""
+        states, sizes = torch.cat(list(owns)), [len(own) for own in owns]
+        if all(seat.wants_best for seat in seats):
+            best = torch.split(self._pair.unembed.best(states), sizes)
+            return {seat: seat.write(own.tolist()) for seat, own in zip(seats, best, strict=True)}
+        logits = torch.split(self._pair.unembed(states), sizes)
+        return {seat: seat.take(own) for seat, own in zip(seats, logits, strict=True)}
 
     def _drop(self, steps: dict[Seat, Step]) -> None:
         """Takes ended lanes out of the batch, and the padding that no row needs any more."""

@@ -66,6 +66,8 @@ class ScoredDecoding(Iterator[Update]):
                 prefill.advance(POSITIONS_AT_ONCE)
             self.read = prefill.read()
             step = self._scoring.enter(self._batch, self.seat, *prefill.result())
+            if not self.seat.writing:
+                self._scoring.advance()
         else:
             step = self._batch.step()[self.seat]
             self._scoring.advance()

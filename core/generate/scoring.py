@@ -85,10 +85,11 @@ class Scoring:
         self._followers = Followers(pair)
         self._scored: dict[Seat, list[int]] = {}
         self._found: dict[Seat, list[LaneScores]] = {}
+        self._beginnings: dict[Seat, list[_Stretch]] = {}
 
     @torch.no_grad()
     def enter(self, batch: Batch, seat: Seat, cache: RowCache, states: Tensor) -> Step:
-        """Lets a seat into a batch whose prompt has been read, and scores its first tokens.
+        """Lets a seat into a batch whose prompt has been read; its first tokens are scored later, so shown sooner.
 
         Args:
             batch: where it writes.
@@ -100,18 +101,16 @@ class Scoring:
         self._scored[seat], self._found[seat] = [0] * len(seat.lanes), []
         step = batch.join(seat, cache, states)
         read: dict[Model, Tensor] = {"base": states[-2], "tuned": states[-1]}
-        with memory_for("Scores of the first tokens"):
-            stretches = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
-            found = [scores for stretch in stretches for scores in self._of_beginning(stretch)]
-        self._keep(found)
+        self._beginnings[seat] = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
         return step
 
     def advance(self) -> None:
-        """Scores what has been written, where enough of it waits or somebody has ended.
+        """Scores what has been written, where enough of it waits, somebody has ended or somebody has begun.
 
         Raises:
             DeviceMemoryError: the device ran out of memory; everything is as it was before.
         """
+        self._score_beginnings()
         if any(self._is_due(seat) for seat in self._scored):
             self._score()
 
@@ -124,6 +123,7 @@ class Scoring:
 
     def finish(self, seat: Seat) -> tuple[LaneScores, ...]:
         """Scores the last tokens of a seat that writes no more, and lets it go."""
+        self._score_beginnings()
         if self._waiting(seat):
             self._score()
         found = self.take(seat)
@@ -135,12 +135,14 @@ class Scoring:
         self._followers.drop(seat, set(range(len(seat.lanes))))
         self._scored.pop(seat, None)
         self._found.pop(seat, None)
+        self._beginnings.pop(seat, None)
 
     def clear(self) -> None:
         """Lets everyone go."""
         self._followers.clear()
         self._scored.clear()
         self._found.clear()
+        self._beginnings.clear()
 
     def _waiting(self, seat: Seat) -> int:
         """How many tokens of its longest lane are not scored yet."""
@@ -154,6 +156,14 @@ class Scoring:
         if max(self._scored[seat]) < CHUNK:
             return waiting >= CHUNK
         return waiting >= min(LONGEST, max(CHUNK, POSITIONS // max(1, self._followers.n_rows())))
+
+    @torch.no_grad()
+    def _score_beginnings(self) -> None:
+        for seat, stretches in tuple(self._beginnings.items()):
+            with memory_for("Scores of the first tokens"):
+                found = [scores for stretch in stretches for scores in self._of_beginning(stretch)]
+            self._keep(found)
+            del self._beginnings[seat]
 
     @torch.no_grad()
     def _score(self) -> None:
@@ -206,9 +216,12 @@ class Scoring:
             seat, lane = stretch.seat, stretch.lane
             self._found[seat].append(scores)
             self._scored[seat][lane] = stretch.first + len(scores.positions)
-            seat.scored(lane)
+            seat.scored(lane, self._scored[seat][lane])
         for seat in {stretch.seat for stretch, _ in found}:
-            self._followers.drop(seat, {lane for lane, how in enumerate(seat.finished) if how is not None})
+            self._followers.drop(seat, {lane for lane in range(len(seat.lanes)) if self._is_over(seat, lane)})
+
+    def _is_over(self, seat: Seat, lane: int) -> bool:
+        return seat.finished[lane] is not None and self._scored[seat][lane] == len(seat.tokens[lane])
 
     def _compared(self, stretch: _Stretch, logits: dict[Model, Tensor]) -> LaneScores:
         """Scores from the logits of the lane and of the models it is not."""

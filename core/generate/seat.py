@@ -56,7 +56,7 @@ class Seat:
         max_new_tokens: at most so many tokens a lane, those it begins with included; but at least one of its own.
         begun: tokens every lane's answer begins with, before it writes its own.
         extra_gates: further rows that read prompt and beginning, for whoever calls `Prefill.result`. Where there are
-            such, somebody means to score what is written, and logits are kept until `scored` is called.
+            such, somebody means to score what is written, and logits are kept until `scored` says so.
 
     Attributes:
         tokens: per lane, the tokens so far, end-of-turn token included.
@@ -155,27 +155,37 @@ class Seat:
         for lane, own in zip(self.writing, states, strict=True):
             self.hidden[lane] += list(own)
 
-    def scored(self, lane: int) -> None:
-        """Lets go of the logits of a lane's tokens so far."""
-        self.logits[lane].clear()
-        self.hidden[lane].clear()
+    def scored(self, lane: int, n: int) -> None:
+        """Lets go of what the first `n` tokens of a lane were chosen from."""
+        kept = max(0, len(self.tokens[lane]) - n)
+        del self.logits[lane][: max(0, len(self.logits[lane]) - kept)]
+        if n > len(self.begun):
+            self.hidden[lane].clear()
+
+    @property
+    def wants_best(self) -> bool:
+        """Whether all it needs of its logits is which is the highest."""
+        return self.sampling.temperature == 0 and self._extra is None
 
     def take(self, logits: Tensor) -> Step:
         """Chooses each writing lane's next token, from (lanes, d_vocab) logits."""
-        written: dict[int, int] = {}
-        ended: dict[int, Finished] = {}
-        for row, lane in enumerate(self.writing):
-            token = self._samplers[lane].choose(logits[row])
-            self.tokens[lane].append(token)
-            if self._extra is not None:
+        chosen = [self._samplers[lane].choose(logits[row]) for row, lane in enumerate(self.writing)]
+        if self._extra is not None:
+            for row, lane in enumerate(self.writing):
                 self.logits[lane].append(logits[row])
-            written[lane] = token
+        return self.write(chosen)
+
+    def write(self, chosen: Sequence[int]) -> Step:
+        """Gives each writing lane its next token."""
+        ended: dict[int, Finished] = {}
+        for lane, token in zip(self.writing, chosen, strict=True):
+            self.tokens[lane].append(token)
             if token in self.pair.prompts.end_ids:
                 ended[lane] = "end"
             elif len(self.tokens[lane]) >= self._limit:
                 ended[lane] = "length"
             self.finished[lane] = ended.get(lane)
-        return Step(written, ended)
+        return Step(dict(zip(self.writing, chosen, strict=True)), ended)
 
     def mark(self) -> SeatMark:
         """How far it is, for going back where a step fails."""

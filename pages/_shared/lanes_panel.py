@@ -24,7 +24,8 @@ from pages._shared.frame import show_error
 
 # Seconds between two looks at a run, by how many tokens its longest lane has: each look sends them all.
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
-AWAIT_SECONDS, LOOK_SECONDS = 0.5, 0.02
+FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
+"""From the click so long is waited for a first token, and later, at every look, so long; seconds between two looks."""
 _ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped", "failed": "cut off"}
 
 
@@ -72,7 +73,8 @@ def _await_first_token(run: LiveRun) -> None:
 
     Not where the whole page is drawn, of which something still follows; and not for long, since Stop waits meanwhile.
     """
-    ends = time.monotonic() + AWAIT_SECONDS
+    asked = min(request.submitted_at for request in run.requests)
+    ends = max(asked + FIRST_TOKEN_SECONDS, time.monotonic() + AWAIT_SECONDS)
     while run.running and not any(record.ids for record in run.records.values()) and time.monotonic() < ends:
         time.sleep(LOOK_SECONDS)
 

@@ -29,10 +29,14 @@ def answers(pair: Pair) -> tuple[LaneAnswer, ...]:
     return ask(pair, question(pair), standard_lanes(pair, {"hybrid": hybrid(pair)}), Sampling(), 30).lanes
 
 
-def test_scores_on_the_way_are_the_scores_of_the_text(pair: Pair) -> None:
+@pytest.mark.parametrize("n_new", [1, 2, 30])
+@pytest.mark.parametrize("begun", [(), (45, 60, 71)])
+def test_scores_on_the_way_are_the_scores_of_the_text(pair: Pair, n_new: int, begun: tuple[int, ...]) -> None:
     prompt = question(pair)
-    decoding = ScoredDecoding(pair, prompt.ids, standard_lanes(pair, {"hybrid": hybrid(pair)}), Sampling(), 30)
+    lanes = standard_lanes(pair, {"hybrid": hybrid(pair)})
+    decoding = ScoredDecoding(pair, prompt.ids, lanes, Sampling(), len(begun) + n_new, begun)
     updates = list(decoding)
+    assert bool(updates[0].scores) == (n_new == 1)  # first tokens are shown before they are scored
     for lane in range(3):
         found = [s for update in updates for s in update.scores if s.lane == lane]
         assert [s.first for s in found] == [sum(len(s.positions) for s in found[:k]) for k in range(len(found))]
