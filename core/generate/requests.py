@@ -58,8 +58,8 @@ class Request:
     def close(self) -> None:
         """Leaves the queue at once, or asks the work to end after the step in hand."""
         self._closed.set()
-        if self._leave_queue:
-            self._leave_queue(self)
+        if (leave_queue := self._leave_queue) is not None:
+            leave_queue(self)
 
     @property
     def closing(self) -> bool:
@@ -88,6 +88,7 @@ class Request:
     def end(self, status: Status, error: GraftError | None = None) -> None:
         """Marks it as ended."""
         self.status, self.error, self.ended_at = status, error, time.monotonic()
+        self._leave_queue = None  # it holds the worker, and so the models
         self._ended.set()
 
 
@@ -122,6 +123,8 @@ class Task(Request, Generic[Result]):
             self.result = self._work(pair, self._progress)
         except Closed:
             return "stopped"
+        finally:
+            self._meanwhile = None
         return "done"
 
     def _progress(self, share: float, so_far: object = None) -> None:

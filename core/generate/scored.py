@@ -67,8 +67,9 @@ class ScoredDecoding(Iterator[Update]):
             self.read = prefill.read()
             step = self._scoring.enter(self._batch, self.seat, *prefill.result())
             if not self.seat.writing:
-                self._scoring.advance()
+                self._scoring.begin(self.seat)
         else:
+            self._scoring.begin(self.seat)
             step = self._batch.step()[self.seat]
             self._scoring.advance()
         return Update(step.tokens, step.finished, self._scoring.take(self.seat))

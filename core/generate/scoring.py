@@ -4,7 +4,7 @@ Base and tuned follow the lanes' texts in rows of their own. What all lanes of a
 together, every few tokens. Knows seats and position scores; knows nothing of requests and pages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,7 +89,7 @@ class Scoring:
 
     @torch.no_grad()
     def enter(self, batch: Batch, seat: Seat, cache: RowCache, states: Tensor) -> Step:
-        """Lets a seat into a batch whose prompt has been read; its first tokens are scored later, so shown sooner.
+        """Lets a seat into a batch whose prompt has been read. `begin`, before the next step, scores its first tokens.
 
         Args:
             batch: where it writes.
@@ -104,13 +104,23 @@ class Scoring:
         self._beginnings[seat] = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
         return step
 
+    @torch.no_grad()
+    def begin(self, seat: Seat) -> None:
+        """Scores the first tokens of a seat that has entered, once they have been shown.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
+        """
+        for stretch in self._beginnings.pop(seat, ()):
+            with memory_for("Scores of the first tokens"):
+                self._keep(seat, list(self._of_beginning(stretch)))
+
     def advance(self) -> None:
-        """Scores what has been written, where enough of it waits, somebody has ended or somebody has begun.
+        """Scores what has been written, where enough of it waits or somebody has ended.
 
         Raises:
             DeviceMemoryError: the device ran out of memory; everything is as it was before.
         """
-        self._score_beginnings()
         if any(self._is_due(seat) for seat in self._scored):
             self._score()
 
@@ -123,7 +133,7 @@ class Scoring:
 
     def finish(self, seat: Seat) -> tuple[LaneScores, ...]:
         """Scores the last tokens of a seat that writes no more, and lets it go."""
-        self._score_beginnings()
+        self.begin(seat)
         if self._waiting(seat):
             self._score()
         found = self.take(seat)
@@ -158,37 +168,32 @@ class Scoring:
         return waiting >= min(LONGEST, max(CHUNK, POSITIONS // max(1, self._followers.n_rows())))
 
     @torch.no_grad()
-    def _score_beginnings(self) -> None:
-        for seat, stretches in tuple(self._beginnings.items()):
-            with memory_for("Scores of the first tokens"):
-                found = [scores for stretch in stretches for scores in self._of_beginning(stretch)]
-            self._keep(found)
-            del self._beginnings[seat]
-
-    @torch.no_grad()
     def _score(self) -> None:
         """Reads and scores everything that waits, whoever wrote it."""
         with memory_for("Scores of what was written"), self._followers.reading() as read:
             found = self._scores(self._all_stretches(read))
-        self._keep(found)
+        for seat, scores in found.items():
+            self._keep(seat, scores)
 
     def _all_stretches(self, read: dict[tuple[Seat, int, Model], Tensor]) -> list[_Stretch]:
+        """Of all seats but those that have entered since the last step: nothing has been read for them."""
         stretches = []
         for seat, scored in self._scored.items():
-            for lane in range(len(seat.lanes)):
+            for lane in range(len(seat.lanes)) if seat not in self._beginnings else ():
                 if len(seat.tokens[lane]) > scored[lane]:
                     models: tuple[Model, ...] = ("base", "tuned")
                     own = {model: read[seat, lane, model] for model in models if (seat, lane, model) in read}
                     stretches.append(self._stretch(seat, lane, own))
         return stretches
 
-    def _scores(self, stretches: Sequence[_Stretch]) -> list[tuple[_Stretch, LaneScores]]:
-        found = []
+    def _scores(self, stretches: Sequence[_Stretch]) -> dict[Seat, list[LaneScores]]:
+        found: dict[Seat, list[LaneScores]] = {}
         for group in _groups(stretches):
             states = [own for stretch in group for own in stretch.states.values()]
             logits = iter(torch.split(self._pair.unembed(torch.cat(states)), [len(own) for own in states]))
             for stretch in group:
-                found.append((stretch, self._compared(stretch, {model: next(logits) for model in stretch.states})))
+                scores = self._compared(stretch, {model: next(logits) for model in stretch.states})
+                found.setdefault(stretch.seat, []).append(scores)
         return found
 
     def _stretch(self, seat: Seat, lane: int, states: dict[Model, Tensor]) -> _Stretch:
@@ -196,29 +201,24 @@ class Scoring:
         needed = {model: found for model, found in states.items() if not itself[model]}
         return _Stretch(seat, lane, self._scored[seat][lane], needed, torch.stack(seat.logits[lane]))
 
-    def _of_beginning(self, stretch: _Stretch) -> list[tuple[_Stretch, LaneScores]]:
+    def _of_beginning(self, stretch: _Stretch) -> Iterator[LaneScores]:
         """Scores of the tokens a lane was given to begin with, and of its first own."""
         given = stretch.seat.hidden[stretch.lane]
-        found = []
         for start in range(0, len(given) + 1, UNEMBEDDED_AT_ONCE):
             at = slice(start, start + UNEMBEDDED_AT_ONCE)
             own = [self._pair.unembed(torch.stack(given[at]))] if given[at] else []
             own += [stretch.own] if start + UNEMBEDDED_AT_ONCE > len(given) else []
             states = {model: every[at] for model, every in stretch.states.items()}
             piece = _Stretch(stretch.seat, stretch.lane, start, states, torch.cat(own))
-            logits = {model: self._pair.unembed(own_states) for model, own_states in states.items()}
-            found.append((piece, self._compared(piece, logits)))
-        return found
+            yield self._compared(piece, {model: self._pair.unembed(every) for model, every in states.items()})
 
-    def _keep(self, found: Sequence[tuple[_Stretch, LaneScores]]) -> None:
+    def _keep(self, seat: Seat, found: Sequence[LaneScores]) -> None:
         """Takes scores in, and lets go of what they were made of."""
-        for stretch, scores in found:
-            seat, lane = stretch.seat, stretch.lane
+        for scores in found:
             self._found[seat].append(scores)
-            self._scored[seat][lane] = stretch.first + len(scores.positions)
-            seat.scored(lane, self._scored[seat][lane])
-        for seat in {stretch.seat for stretch, _ in found}:
-            self._followers.drop(seat, {lane for lane in range(len(seat.lanes)) if self._is_over(seat, lane)})
+            self._scored[seat][scores.lane] = scores.first + len(scores.positions)
+            seat.scored(scores.lane, self._scored[seat][scores.lane])
+        self._followers.drop(seat, {lane for lane in range(len(seat.lanes)) if self._is_over(seat, lane)})
 
     def _is_over(self, seat: Seat, lane: int) -> bool:
         return seat.finished[lane] is not None and self._scored[seat][lane] == len(seat.tokens[lane])

@@ -202,6 +202,8 @@ class Worker:
         return WORK_BESIDE_OTHERS if self._batch.n_rows or self._tasks else WORK_WHILE_NOBODY_WRITES
 
     def _step(self) -> None:
+        for answer in waiting_for_step(self._answers):
+            self._begin(answer)
         steps: dict[Seat, Step] = {}
         try:
             steps = self._batch.step()
@@ -218,6 +220,14 @@ class Worker:
             if answer.waits == "step" and answer.request.seat is not None:
                 answer.request.step = steps.get(answer.request.seat)
                 self._go_on(answer)
+
+    def _begin(self, answer: Answer) -> None:
+        """Scores what an answer begins with; nobody else pays for it where that fails."""
+        try:
+            if answer.request.seat is not None:
+                self._scoring.begin(answer.request.seat)
+        except Exception as error:
+            self._end(answer, "failed", self._shown(error))
 
     def _go_on(self, answer: Answer) -> None:
         """Lets an answer compute its next piece."""

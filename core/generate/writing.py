@@ -67,7 +67,7 @@ class Writing(Request):
         job: what was asked.
         records: what each lane has written so far.
         first_token_at: `time.monotonic()` seconds; 0 before.
-        seat: its place in the batch; None before.
+        seat: its place in the batch; None before and after.
         step: what the batch's last step wrote for it; set by whoever steps.
         at_once: how many (row, position) computations it may make when its turn comes; set by whoever gives turns.
         answered_at: `time.monotonic()` seconds when all was written and scored; 0 before. What follows is its noise.
@@ -90,6 +90,7 @@ class Writing(Request):
     def end(self, status: Status, error: GraftError | None = None) -> None:
         """Marks request and lanes as ended."""
         self._stop_lanes(status)
+        self.seat = self.step = None
         super().end(status, error)
 
     def _stop_lanes(self, status: Status) -> None:

@@ -6,6 +6,7 @@ write. Knows pairs, gates and texts; knows nothing of how the texts came about.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -92,23 +93,34 @@ def cross_scores(
         )
     rows: list[CrossRow] = []
     for name, ids in texts.items():
-        rows.append(_cross_row(pair, prompt, name, ids, models, mask))
-        if progress:
-            progress(len(rows) / len(texts))
+        done = partial(_share, progress, len(rows), len(texts))
+        rows.append(_cross_row(pair, prompt, name, ids, models, mask, done))
+        done(1.0)
     return CrossScores(mask, tuple(rows))
+
+
+def _share(progress: Callable[[float], None] | None, n: int, of: int, of_this: float) -> None:
+    if progress:
+        progress((n + of_this) / of)
 
 
 @torch.no_grad()
 def _cross_row(
-    pair: Pair, prompt: Prompt, name: str, ids: Sequence[int], models: Mapping[str, Gates], mask: Mask
+    pair: Pair,
+    prompt: Prompt,
+    name: str,
+    ids: Sequence[int],
+    models: Mapping[str, Gates],
+    mask: Mask,
+    done: Callable[[float], None],
 ) -> CrossRow:
     parts = pair.prompts.answer_parts(ids, prompt).parts
     masked = [index for index, part in enumerate(parts) if part in MASKS[mask]]
     if not masked:
         return CrossRow(name, 0, tuple(CrossScore(model, None, None) for model in models))
     gates = Gates.stack(list(models.values()))
-    first, second = (
-        -log_likelihoods(pair, prompt, ids, gates, route)[:, masked].mean(dim=1) for route in (prefill, padded_prefill)
-    )
+    first = -log_likelihoods(pair, prompt, ids, gates, prefill)[:, masked].mean(dim=1)
+    done(0.5)
+    second = -log_likelihoods(pair, prompt, ids, gates, padded_prefill)[:, masked].mean(dim=1)
     scores = zip(models, first.tolist(), second.tolist(), strict=True)
     return CrossRow(name, len(masked), tuple(CrossScore(model, a, abs(a - b)) for model, a, b in scores))

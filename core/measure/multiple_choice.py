@@ -54,7 +54,12 @@ class LetterChoice:
 
 
 def letter_probabilities(
-    pair: Pair, question: str, options: Options, gates: Gates, system: str | None = None
+    pair: Pair,
+    question: str,
+    options: Options,
+    gates: Gates,
+    system: str | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[LetterChoice, ...]:
     """The letters of one question under each row of gates. Two forward passes.
 
@@ -64,6 +69,7 @@ def letter_probabilities(
         options: found in it.
         gates: one row each.
         system: a system prompt.
+        progress: told the share done, 0..1, between them; may raise to stop.
 
     Returns:
         One result a row.
@@ -74,9 +80,10 @@ def letter_probabilities(
     """
     ids, skipped = _prompt_ids(pair, question, system)
     forms = _letter_ids(pair)
-    first, second = (
-        _letter_log_p(pair, route(pair, ids, gates)[:, -1], list(forms.values())) for route in (prefill, padded_prefill)
-    )
+    first = _letter_log_p(pair, prefill(pair, ids, gates)[:, -1], list(forms.values()))
+    if progress:
+        progress(0.5)
+    second = _letter_log_p(pair, padded_prefill(pair, ids, gates)[:, -1], list(forms.values()))
     return tuple(_choice(options, tuple(forms), a, b, skipped) for a, b in zip(first, second, strict=True))
 
 

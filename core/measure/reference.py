@@ -50,7 +50,12 @@ class Reference:
 
 @torch.no_grad()
 def score_reference(
-    pair: Pair, prompt: Prompt, text: str, ids: Sequence[int], models: Mapping[str, Gates]
+    pair: Pair,
+    prompt: Prompt,
+    text: str,
+    ids: Sequence[int],
+    models: Mapping[str, Gates],
+    progress: Callable[[float], None] | None = None,
 ) -> Reference:
     """Scores a given answer.
 
@@ -59,14 +64,19 @@ def score_reference(
         prompt: the question.
         text, ids: the answer, and its tokens without an end-of-turn token.
         models: name → gates, one row each.
+        progress: told the share done, 0..1, between forward passes; may raise to stop.
 
     Raises:
         TooLongError: prompt and answer together exceed the context.
         PromptError: the answer is empty.
     """
+    tell = progress or (lambda share: None)
     tokens = diff(pair, prompt, ids).tokens[len(prompt.ids) :]
+    tell(0.4)
     gates = Gates.stack(list(models.values()))
-    first, second = (_mean_nats(pair, prompt, ids, gates, route) for route in (prefill, padded_prefill))
+    first = _mean_nats(pair, prompt, ids, gates, prefill)
+    tell(0.7)
+    second = _mean_nats(pair, prompt, ids, gates, padded_prefill)
     return Reference(
         text,
         tokens,

@@ -197,7 +197,7 @@ def _reference_ids(pair: Pair, prompt: Prompt, text: str) -> tuple[int, ...]:
 
 
 def _scored(pair: Pair, progress: Progress, **what: Any) -> Reference:
-    return score_reference(pair, **what)
+    return score_reference(pair, **what, progress=progress)
 
 
 def _kept(

@@ -73,6 +73,8 @@ def _await_first_token(run: LiveRun) -> None:
 
     Not where the whole page is drawn, of which something still follows; and not for long, since Stop waits meanwhile.
     """
+    if not run.running:
+        return
     asked = min(request.submitted_at for request in run.requests)
     ends = max(asked + FIRST_TOKEN_SECONDS, time.monotonic() + AWAIT_SECONDS)
     while run.running and not any(record.ids for record in run.records.values()) and time.monotonic() < ends:
@@ -136,6 +138,8 @@ def _stage(run: LiveRun) -> str:
     place = run.worker.place(first)
     if place:
         return f"Waiting: {place} before you."
+    if all(record.finished is not None for record in run.records.values()):
+        return "Written; measuring how far rounding moves the figures …"
     others = run.worker.n_rows() - sum(request.n_rows for request in run.requests)
     if others < 1:
         return "Writing …"

@@ -42,7 +42,7 @@ def draw_options(report: RunReport) -> None:
 def _letters(
     question: str, options: Options, gates: Gates, system: str | None, pair: Pair, progress: Progress
 ) -> tuple[LetterChoice, ...]:
-    return letter_probabilities(pair, question, options, gates, system)
+    return letter_probabilities(pair, question, options, gates, system, progress)
 
 
 def _draw(report: RunReport, options: Options, choices: dict[str, LetterChoice]) -> None:

@@ -198,6 +198,23 @@ def test_a_second_hybrid_stands_beside_the_first(visit: Visit, tiny_app: str) ->
     assert lane_text(page, 1) != lane_text(page, 2)
 
 
+def test_answers_that_are_all_kept_can_be_clicked(visit: Visit, tiny_app: str) -> None:
+    """A hybrid taken away leaves a run that has nothing to ask of the worker."""
+    page = visit(tiny_app)
+    page.get_by_role("button", name="Add a hybrid").click()
+    page.get_by_role("textbox", name="its name").wait_for()
+    ask(page, "What is asthma?")
+    wait_until_done(page)
+    text = lane_text(page, 0)
+    page.get_by_role("button", name="Remove").last.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(lanes(page)).to_have_count(3, timeout=20_000)
+    lanes(page).nth(0).locator(".token").nth(4).click()
+    expect(page.locator(".st-key-fork-panel-lanes")).to_contain_text("Token 4 of Base's answer")
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert lane_text(page, 0) == text
+
+
 def test_words_are_compared_side_by_side(visit: Visit, tiny_app: str) -> None:
     page = visit(tiny_app)
     ask(page, "What is asthma?")

@@ -1,6 +1,5 @@
 """Several people, closed tabs, lost connections."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -39,10 +38,8 @@ def test_a_closed_tab_frees_the_worker(visit: Visit, demo_app: str) -> None:
     ask(second, "What is asthma?")
     lanes(second).first.locator(".token").first.wait_for(timeout=60_000)
     expect(second.get_by_text("beside 3 lanes of others")).to_be_visible(timeout=20_000)
-    closed = time.monotonic()
     first.close()
-    expect(second.get_by_text("of others")).to_be_hidden(timeout=10_000)
-    print(f"seconds from closing the tab until its rows had left: {time.monotonic() - closed:.2f}")
+    expect(second.get_by_text("of others")).to_be_hidden(timeout=3_000)  # within one, where nothing else computes
     assert second.locator("[data-testid=lane][data-running=yes]").count() == 3
     second.get_by_role("button", name="Stop", exact=True).click()
     wait_until_done(second, 20_000)

@@ -30,6 +30,7 @@ def enter(pair: Pair, batch: Batch, scoring: Scoring, seat: Seat) -> None:
     prefill = seat.prefill()
     prefill.advance(10_000)
     scoring.enter(batch, seat, *prefill.result())
+    scoring.begin(seat)
 
 
 def joined(found: list[LaneScores], lane: int, name: str) -> list[float]:

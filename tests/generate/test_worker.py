@@ -15,7 +15,8 @@ from core.errors import ArgumentError, DeviceMemoryError, TooLongError
 from core.generate.answers import greedy_answer
 from core.generate.batch import Batch
 from core.generate.cache import BufferedLayer
-from core.generate.lane import Lane
+from core.generate.lane import Lane, amplified_lane, patched_lane
+from core.generate.lanes import Decoding
 from core.generate.record import LaneRecord
 from core.generate.requests import Progress
 from core.generate.room import Room
@@ -237,28 +238,32 @@ def test_shutting_down_ends_every_request(pair: Pair) -> None:
 
 
 def test_many_sessions_get_what_each_gets_alone(worker: Worker, pair: Pair) -> None:
-    """Random arrivals and stops from several threads."""
-    plans = [([k % pair.n_layers], f"Question number {k}?") for k in range(8)]
-    alone = {
-        k: greedy_answer(pair, job(pair, layers, question=q).prompt, Gates.graft(pair.n_layers, layers), 20)
-        for k, (layers, q) in enumerate(plans)
-    }
+    """Random arrivals, gates, kinds of lanes, lengths and stops from eight threads."""
+    jobs = {number: [random_job(pair, random.Random(100 * number + k)) for k in range(3)] for number in range(8)}
+    alone = {number: [written_alone(pair, one) for one in own] for number, own in jobs.items()}
     failures: list[str] = []
+    whole: list[int] = []
 
     def session(number: int) -> None:
         dice = random.Random(number)
-        for _ in range(3):
+        for own, expected in zip(jobs[number], alone[number], strict=True):
             time.sleep(dice.random() * 0.05)
-            layers, text = plans[number]
-            request = worker.submit(job(pair, layers, question=text), f"session {number}")
-            if dice.random() < 0.3:
+            request = worker.submit(own, f"session {number}")
+            stopped = dice.random() < 0.3
+            if stopped:
                 time.sleep(dice.random() * 0.1)
                 request.close()
             if not request.wait(60):
                 failures.append(f"{number} never ended")
-            written = tuple(request.records[0].ids)
-            if written != alone[number][: len(written)]:
-                failures.append(f"{number} got other tokens")
+            written = [tuple(record.ids) for record in request.records]
+            if request.status == "done" and written == expected:
+                whole.append(number)
+            elif not stopped:
+                failures.append(f"{number} is {request.status} and got {written}, not {expected}")
+            elif request.status not in ("done", "stopped"):
+                failures.append(f"{number} is {request.status}: {request.error}")
+            elif [ids[: len(got)] for got, ids in zip(written, expected, strict=True)] != written:
+                failures.append(f"{number} was stopped and got other tokens")
 
     threads = [threading.Thread(target=session, args=(k,)) for k in range(8)]
     for thread in threads:
@@ -266,6 +271,55 @@ def test_many_sessions_get_what_each_gets_alone(worker: Worker, pair: Pair) -> N
     for thread in threads:
         thread.join()
     assert failures == []
+    assert len(whole) >= 12
+
+
+def test_first_tokens_that_cannot_be_scored_end_nobody_elses_answer(
+    worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = worker.submit(job(pair, [0], 400), "a")
+    while not first.records[0].scored:
+        time.sleep(0.002)
+
+    def full(self: Scoring, stretch: object) -> None:
+        raise DeviceMemoryError("Full.", "Wait.")
+
+    monkeypatch.setattr(Scoring, "_of_beginning", full)
+    second = worker.submit(job(pair, [1], 30), "b")
+    assert second.wait(30)
+    assert (second.status, str(second.error)[:5]) == ("failed", "Full.")
+    assert first.status == "running"
+    first.close()
+    assert first.wait(5)
+    assert len(first.records[0].scored) == len(first.records[0].ids)
+
+
+def random_job(pair: Pair, dice: random.Random) -> Job:
+    """One to three lanes of any kind over a question of its own."""
+    base, tuned = pair.base_gates(), pair.tuned_gates()
+    layers = dice.sample(range(pair.n_layers), dice.randrange(1, pair.n_layers))
+    lanes = [
+        Lane("base", base),
+        Lane("tuned", tuned),
+        Lane("hybrid", Gates.graft(pair.n_layers, layers, dice.choice(["both", "attn", "mlp"]), 0.5 + dice.random())),
+        patched_lane("patched", base, tuned, "mlp_out", (layers[0],)),
+        amplified_lane("amplified", base, tuned, 2 * dice.random()),
+    ]
+    prompt = pair.prompts.chat([Message(role="user", content=f"Question number {dice.randrange(1000)}?")])
+    begun = tuple(dice.randrange(40, 200) for _ in range(dice.choice([0, 0, 3])))
+    chosen = tuple(dice.sample(lanes, dice.randrange(1, 4)))
+    return Job(prompt, chosen, Sampling(), dice.randrange(1, 25) + len(begun), begun)
+
+
+def written_alone(pair: Pair, asked: Job) -> list[tuple[int, ...]]:
+    """Every lane decoded by itself, in a batch of its own."""
+    found = []
+    for lane in asked.lanes:
+        decoding = Decoding(pair, asked.prompt.ids, (lane,), asked.sampling, asked.max_new_tokens, asked.begun)
+        for _ in decoding:
+            pass
+        found.append(tuple(decoding.tokens[0]))
+    return found
 
 
 def test_a_stopped_answer_is_scored_to_its_last_token(worker: Worker, pair: Pair) -> None:
