@@ -77,7 +77,7 @@ def test_interrupted_it_stops_after_the_prompt_in_hand_and_resumes(folders: Tiny
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     stopped = json.loads(out)
-    assert process.returncode == 0, err
+    assert process.returncode == 130, err
     assert stopped["state"] == "stopped"
     assert 0 < stopped["done"] < 120
     resumed = run_command("study", "resume", str(folder), "--json")

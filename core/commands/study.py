@@ -28,6 +28,7 @@ from core.study.store import read_record
 
 READING = {"report": report_study, "compare": compare_studies}
 ACTIONS = ("run", "resume", "preview", *READING)
+INTERRUPTED = 130
 _NUMBERS = (
     "max_new_tokens", "batch", "sweep_prompts", "sweep_tokens", "permutations", "control_prompts", "random_adapters",
     "random_sets", "seed",
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ArgumentError(f"--workers is {arguments.workers}.", "Use at least 1.")
     report = {"run": _run, "resume": _resume, "preview": _preview}[arguments.action](arguments)
     emit(report, study_text(report), arguments)
+    if report.state == "stopped":
+        raise SystemExit(INTERRUPTED)
 
 
 def _settings(arguments: argparse.Namespace) -> StudySettings:

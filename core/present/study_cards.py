@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core.present.colour import Themed
 from core.present.study_figures import FIGURE_OF
+from core.study.claims_words import SLOPES
 from core.study.findings import QUESTIONS
 from core.study.verdicts import LEVEL, Finding, Verdict, number, p_clause
 
@@ -156,8 +157,10 @@ def _interval(one: Finding) -> str:
 
 def _least(one: Finding) -> str:
     side = "at least" if one.least > one.none else "at most"
+    stated = "as a share of the mean KL per token: here " if one.number in SLOPES else ""
     return (
-        f"Stated in advance: {side} {number(one.least)} matters, {number(one.none)} is no effect, p at most {LEVEL:g}."
+        f"Stated in advance{': ' if not stated else ', '}{stated}{side} {number(one.least)} matters, "
+        f"{number(one.none)} is no effect, p at most {LEVEL:g}."
     )
 
 

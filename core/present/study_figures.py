@@ -54,7 +54,7 @@ QUESTION_OF = {
     **dict.fromkeys(("drift", "cosine", "cka"), "4"),
 }
 FIGURE_OF = {
-    "1a": "loss", "1b": "loss", "1c": "choices", "1d": "choices", "1e": "kl-by-text",
+    "1a": "loss", "1b": "loss", "1c": "choices", "1d": "choices", "1e": "kl-by-text", "1f": "loss",
     "2a": "terms", "2b": "terms", "2c": "terms", "2d": "terms",
     "2e": "explanations", "2f": "explanations", "2g": "explanations", "2h": "explanations", "2i": "reasoning",
     "3a": "depth", "3b": "depth", "3c": "depth",

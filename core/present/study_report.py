@@ -86,7 +86,7 @@ def headline_section(questions: Sequence[Question]) -> Section:
     silent = tuple(f"{one.number} {one.question} {one.headline}" for one in questions if not one.primary)
     blocks: list[Block] = [Table(("question", "claim", "verdict", "effect", "how sure"), rows)] if rows else []
     blocks += [Items(silent)] if silent else []
-    return Section("headline", "In short", (*blocks, Text("Each claim could have come out otherwise; see its card.")))
+    return Section("headline", "In short", (*blocks, Text("What would change a verdict stands on the claim's card.")))
 
 
 def _question_section(question: Question, figures: Mapping[str, Figure]) -> Section:

@@ -12,7 +12,7 @@ from core.study.frames import TIMES_NOISE
 from core.study.resampling import PERMUTATIONS, RESAMPLES
 from core.study.results import Results
 from core.study.typed import study_line
-from core.study.verdicts import FEWEST_DOCUMENTS, LEVEL, Finding, number
+from core.study.verdicts import FEWEST_ADAPTERS, FEWEST_DOCUMENTS, LEVEL, Finding, number
 
 LIMITS = (
     "A finding is about these two models on these texts; other prompts, other settings of decoding and other seeds of "
@@ -34,17 +34,19 @@ the hybrid is base with these layers of the fine-tuned model: 0 is base, 1 fine-
 is its mean depth weighted by its values above 0; 0 is the first layer, 1 the last. Random adapters keep the singular
 values of each module's change and take random vectors."""
 _TESTS = f"""Intervals are 95 % percentile bootstraps of {RESAMPLES:,} resamples over documents, since tokens and words
-of one document are not independent; that of 3a to 3c is over random adapters too, and that of a gain in multiple
+of one document are not independent; that of 3a to 3e is over random adapters too, and that of a gain in multiple
 choice is Newcombe's (1998, method 10). p-values are two-sided: {PERMUTATIONS:,}
 permutations of labels inside matched cells of a document (2a to 2d), of what controls leave of the outcome (2e to 2i),
-sign changes of paired differences (1a, 1b, 1e, 4a, 4b), McNemar's exact test (1c, 1d); depth has the rank of the
-fine-tune among random adapters, sets of layers that among random sets, one-sided. A
-permutation's p is (b + 1)/(n + 1), never 0."""
+sign changes of paired differences (1a, 1b), and of those between twins or, without twins, exchanges of documents
+between the corpora (1e, 1f, 4a, 4b), McNemar's exact test (1c, 1d). Depth has the rank of the fine-tune among random
+adapters, a set of layers the larger of its ranks among random sets and among random adapters with sets of their own;
+these are one-sided. A permutation's p is (b + 1)/(n + 1), never 0."""
 _VERDICTS = f"""Primary claims are corrected within their question by Holm, all others together by Benjamini and
 Hochberg. Verdicts, in order: no difference to explain, where the models differ by no more than {TIMES_NOISE} times
 numerical noise; not supported, where the interval holds no effect as large as the smallest that matters; supported,
-where the interval lies wholly on the claimed side of no effect and the corrected p is at most {LEVEL:g}; inconclusive,
-everything else and everything on fewer than {FEWEST_DOCUMENTS} documents."""
+where the interval lies wholly on the claimed side of no effect, the effect is at least the smallest that matters and
+the corrected p is at most {LEVEL:g}; inconclusive, everything else and everything on fewer than {FEWEST_DOCUMENTS}
+documents or {FEWEST_ADAPTERS} random adapters."""
 _STATED = """Smallest effects are fixed in the program, before any study; a slope's is a share of the mean KL per
 token, so it follows the study."""
 

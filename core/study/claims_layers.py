@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from core.errors import DataError
-from core.study.depth import Depth, adapters_needed, depth_against_random
-from core.study.frames import TIMES_NOISE, Floors, Settings, twin_ratio
+from core.study.depth import Depth, depth_against_random
+from core.study.frames import BOTH_KINDS, NO_OTHER, TIMES_NOISE, Floors, Settings, corpus_ratio
 from core.study.resampling import Floats
-from core.study.verdicts import LEVEL, Measured, number, p_words
+from core.study.verdicts import FEWEST_ADAPTERS, Measured, number, p_words
 
 LEAST_DEPTH = 0.05  # of the way from the first layer to the last
 LEAST_RATIO = 1.1
@@ -67,8 +67,8 @@ def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setting
     ):
         if not len(states):
             continue
-        ratio = twin_ratio(states.groupby("document")[measure].mean(), tables["prompts"], floor, settings)
-        clause = f"medical over general, in {ratio.n} pairs of twins, over all layers" if ratio else "no twins"
+        ratio = corpus_ratio(states.groupby("document")[measure].mean(), tables["prompts"], floor, settings)
+        clause = f"medical over general, {ratio.contrast.between}, over all layers" if ratio else NO_OTHER
         found.append(
             Measured(
                 number=number_,
@@ -78,12 +78,13 @@ def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setting
                 unit=f"ratio of {measure}",
                 none=1.0,
                 least=LEAST_RATIO,
-                p=ratio.p if ratio else None,
-                n=ratio.n if ratio else 0,
+                p=ratio.contrast.p if ratio else None,
+                n=ratio.contrast.n if ratio else 0,
                 noise_only=bool(ratio and ratio.noise_only),
                 words=f"{clause}, on {texts_in_words(states, tables['prompts'])}"
                 + (_cka_words(tables["similarity"]) if number_ == "4a" else ""),
-                threat="twins that differ in more than their subject",
+                threat=ratio.contrast.threat if ratio else "",
+                limit=BOTH_KINDS,
             )
         )
     return found
@@ -100,10 +101,6 @@ def _depth(
     found = None
     if not noise_only and n_random:
         found = depth_against_random(kl[defined], kl_base[defined], kind, settings.seed, settings.n_resamples)
-    least_p, needed = 1 / (n_random + 1), adapters_needed(LEVEL)
-    limit = f"more random adapters, since {n_random} cannot give a p under {p_words(least_p)}"
-    if n_random < needed:
-        limit = f"at least {needed} random adapters, since {n_random} cannot give a p under {p_words(least_p)}"
     return Measured(
         number=number_,
         claim=f"Higher layers carry the change, {_CURVES[kind]}",
@@ -117,8 +114,13 @@ def _depth(
         noise_only=noise_only,
         words=f"{_depth_words(found, n_random)}, on {texts_in_words(layers, prompts)}",
         threat="random adapters that differ from the fine-tune in more than direction",
-        limit=limit,
+        limit=f"{_adapters(n_random)}, since {n_random} cannot give a p under {p_words(1 / (n_random + 1))}",
+        adapters=n_random,
     )
+
+
+def _adapters(n: int) -> str:
+    return f"at least {FEWEST_ADAPTERS} random adapters" if n < FEWEST_ADAPTERS else "more random adapters"
 
 
 def _depth_words(found: Depth | None, n_random: int) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from core.study.frames import TIMES_NOISE, Floors, Settings, of_corpus, twin_ratio
+from core.study.choice import KINDS
+from core.study.frames import BOTH_KINDS, NO_OTHER, TIMES_NOISE, Floors, Settings, contrast, corpus_ratio, of_corpus
 from core.study.resampling import bootstrap_ratio_interval, sign_flip_p
 from core.study.right_answers import accuracy, mcnemar, paired_gain
 from core.study.verdicts import Measured, number
@@ -37,7 +38,8 @@ def learning(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setti
         if len(own):
             found.append(_choice(number_, claim, own, least, primary, floors))
     if len(learnt) and len(forgot):
-        found.append(_specific(pd.concat([learnt, forgot]), prompts, floors, settings))
+        both = pd.concat([learnt, forgot])
+        found += [_specific(both, prompts, floors, settings), _more(both, prompts, floors, settings)]
     return found
 
 
@@ -87,7 +89,7 @@ def _choice(number_: str, claim: str, own: pd.DataFrame, least: float, primary: 
 
 def _specific(own: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
     per_token = (own["kl_sum"] / own["tokens"]).set_axis(own["document"])
-    found = twin_ratio(per_token, prompts, floors.kl, settings)
+    found = corpus_ratio(per_token, prompts, floors.kl, settings)
     return Measured(
         number="1e",
         claim="The models differ more on medical than on general text",
@@ -96,9 +98,36 @@ def _specific(own: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, settings
         unit="ratio of KL(tuned‖base) per token",
         none=1.0,
         least=LEAST_RATIO,
+        p=found.contrast.p if found else None,
+        n=found.contrast.n if found else 0,
+        noise_only=bool(found and found.noise_only),
+        words=f"medical over general, {found.contrast.between}" if found else NO_OTHER,
+        threat=found.contrast.threat if found else "",
+        limit=BOTH_KINDS,
+    )
+
+
+def _more(own: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+    """Whether the gain is one in medicine, or as large on text of the same form about anything."""
+    change = ((own["nll_tuned_sum"] - own["nll_base_sum"]) / own["tokens"]).set_axis(own["document"])
+    found = contrast(change, prompts, settings)
+    words = NO_OTHER
+    if found:
+        means = [change[change.index.isin(of_corpus(own, prompts, corpus)["document"])].mean() for corpus in KINDS]
+        each = " and ".join(f"{number(float(mean))} on {corpus}" for corpus, mean in zip(KINDS, means, strict=True))
+        words = f"the change of a document's loss was {each} text, compared {found.between}"
+    return Measured(
+        number="1f",
+        claim="Medical reference answers gained more than general ones",
+        primary=False,
+        effect=found.difference if found else None,
+        unit="nats per token, medical less general",
+        none=0.0,
+        least=-LEAST_LOSS,
         p=found.p if found else None,
         n=found.n if found else 0,
-        noise_only=bool(found and found.noise_only),
-        words=f"medical over general, in {found.n} pairs of twins" if found else "no prompt has a twin",
-        threat="twins that differ in more than their subject",
+        noise_only=float(change.abs().mean()) <= TIMES_NOISE * floors.logp,
+        words=words,
+        threat=found.threat if found else "",
+        limit=BOTH_KINDS,
     )

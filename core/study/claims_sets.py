@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from core.study.adapter_sets import AdapterSets, against_adapters
-from core.study.depth import adapters_needed
 from core.study.frames import TIMES_NOISE, Floors, Settings
 from core.study.held_out import FoundSet, HeldOut, held_out_sets
-from core.study.verdicts import LEVEL, Measured, number, p_words
+from core.study.verdicts import FEWEST_ADAPTERS, Measured, number, p_words
 
 LEAST_ABOVE_RANDOM = 0.1  # of the whole change
 _NAMES = {"layer": "layers", "part": "parts (attention or MLP)"}
@@ -61,6 +60,7 @@ def _claim(found: HeldOut, others: AdapterSets | None, noise_only: bool, n_docum
         threat="random adapters that differ from the fine-tune in more than direction, or halves that ask much the "
         "same",
         limit=_limit(found, others, percent),
+        adapters=len(others.random) if others else None,
     )
 
 
@@ -70,7 +70,7 @@ def _limit(found: HeldOut, others: AdapterSets | None, percent: str) -> str:
     if others is None and found.by == "part":
         return "sets of parts in random adapters, which no study seeks"
     if others is None:
-        return f"sets in at least {adapters_needed(LEVEL)} random adapters"
+        return f"sets in at least {FEWEST_ADAPTERS} random adapters"
     if found.p is None or found.least_p is None:
         return "random sets"
     least = max(found.least_p, 1 / (len(others.random) + 1))

@@ -24,6 +24,8 @@ TEXTS = {
     ("medical", "base"): "base's medical answers",
     ("general", "reference"): "general reference answers",
 }
+SLOPES = ("2e", "2f", "2g", "2h", "2i")
+"""Claims whose smallest effect is a share of the mean KL per token."""
 _UNMATCHED = 0.1  # standard deviations that matching may leave
 
 

@@ -113,5 +113,5 @@ def depth_against_random(
 
 
 def adapters_needed(level: float, tests: int = 1) -> int:
-    """The fewest random adapters with which a rank can reach a level, one-sided, after Holm's correction."""
+    """The fewest random adapters with which a rank surely can reach a level, one-sided, corrected for so many tests."""
     return int(np.ceil(tests / level - 1e-9)) - 1

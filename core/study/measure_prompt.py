@@ -199,7 +199,7 @@ class _Asked:
             found["shapley"] = shapley_rows(pair, ids, predicted, settings.permutations, seed, tell)
         if predicted and prompt.controlled and settings.measures("controls"):
             tell = partial(self._tell, "random adapters")
-            n, seed = settings.random_adapters, settings.seed
+            n, seed = settings.random_adapters, settings.adapter_seed(1)
             rows = control_rows(pair, ids, predicted, n, seed, settings.control_kinds, tell)
             found["layers"] = [*found.get("layers", []), *rows]
         for table, rows in found.items():

@@ -152,6 +152,30 @@ def sign_flip_p(differences: Sequence[float] | Floats, seed: int = 0, n_permutat
     return float(found.pvalue)
 
 
+def exchange_p(one: Floats, other: Floats, seed: int = 0, n_permutations: int = PERMUTATIONS) -> float:
+    """Two-sided p of the difference of two means, if it meant nothing in which group a document is.
+
+    Args:
+        one, other: (documents,) each.
+        seed, n_permutations: as for `sign_flip_p`.
+
+    Returns:
+        0..1; 1 where nothing differs, or a group has fewer than two documents.
+    """
+    if min(len(one), len(other)) < 2 or len({*one.tolist(), *other.tolist()}) == 1:
+        return 1.0
+    found = permutation_test(
+        (one, other), _mean_difference, permutation_type="independent", vectorized=True, n_resamples=n_permutations,
+        batch=1_000, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def _mean_difference(one: Floats, other: Floats, axis: int) -> Floats:
+    found: Floats = one.mean(axis=axis) - other.mean(axis=axis)
+    return found
+
+
 def _mean(values: Floats, axis: int) -> Floats:
     found: Floats = values.mean(axis=axis)
     return found

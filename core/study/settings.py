@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, str] = {
     "part-sets": "the same of every layer's attention and MLP",
     "representations": "how far fine-tuning moved the states after every layer",
 }
+ADAPTERS_AT_MOST = 1000
 SETS = {"sets": "layer", "part-sets": "part"}
 """Measurement → what its sets are made of."""
 
@@ -89,9 +90,17 @@ class StudySettings:
         for name in ("max_new_tokens", "batch", "sweep_tokens"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"{name} is {getattr(self, name)}.", "Give at least 1.")
+        if self.random_adapters > ADAPTERS_AT_MOST:
+            raise ArgumentError(
+                f"random_adapters is {self.random_adapters:,}.", f"Ask for at most {ADAPTERS_AT_MOST:,}."
+            )
         for name in ("sweep_prompts", "permutations", "control_prompts", "random_adapters", "random_sets", "seed"):
             if getattr(self, name) < 0:
                 raise ArgumentError(f"{name} is {getattr(self, name)}.", "Give 0 or more.")
+
+    def adapter_seed(self, number: int) -> int:
+        """Seed of a random adapter, numbered from 1; studies with other seeds have other adapters."""
+        return ADAPTERS_AT_MOST * self.seed + number - 1
 
     def measures(self, name: str) -> bool:
         """Whether a measurement is made."""

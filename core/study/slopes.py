@@ -86,7 +86,11 @@ def _studentised(own: Floats, outcomes: Floats, held: Floats) -> Floats:
 
 
 def _resampled(y: Floats, x: Floats, held: Floats, seed: int, n_resamples: int) -> Floats:
-    """Slopes of resampled documents, from resampled sums of products; undefined ones are NaN."""
+    """Slopes of resampled documents, from resampled sums of products; undefined ones are NaN.
+
+    Where the documents drawn leave controls that say the same (a length that all of them share and the constant), the
+    slope is the same whichever of these is held, so it is taken from the pseudo-inverse.
+    """
     scale = np.maximum(np.abs(held).max(axis=0), 1e-300)
     rows = np.column_stack([x / max(np.abs(x).max(), 1e-300), held / scale, y])
     products = resampled_sums(rows[:, :, None] * rows[:, None, :], seed, n_resamples)
@@ -94,5 +98,10 @@ def _resampled(y: Floats, x: Floats, held: Floats, seed: int, n_resamples: int) 
     system, right = products[:, :k, :k], products[:, :k, k]
     good = np.linalg.cond(system) < 1e12
     slopes = np.full(n_resamples, np.nan)
-    slopes[good] = np.linalg.solve(system[good], right[good][..., None])[:, 0, 0] / np.abs(x).max()
-    return slopes
+    slopes[good] = np.linalg.solve(system[good], right[good][..., None])[:, 0, 0]
+    inverse = np.linalg.pinv(system[~good], rcond=1e-11, hermitian=True)
+    own = (inverse @ right[~good][..., None])[:, 0, 0]
+    told_apart = np.abs((inverse @ system[~good])[:, 0, 0] - 1) < 1e-6  # the predictor is no sum of controls
+    slopes[~good] = np.where(told_apart, own, np.nan)
+    found: Floats = slopes / np.abs(x).max()
+    return found

@@ -114,7 +114,7 @@ class Visit:
         adapters = sorted({one.adapter for one in self.sets})
         for place, adapter in enumerate(adapters):
             own = [one for one in self.sets if one.adapter == adapter]
-            changed = random_adapter(pair, settings.seed + adapter - 1) if adapter else pair
+            changed = random_adapter(pair, settings.adapter_seed(adapter)) if adapter else pair
             function = SetFunction(changed, ids, predicted)
             rows += self._rows(pair, own, function, n, part_of(tell, place, 1, len(adapters)))
         yield Visited(self.prompt.place, self.table, tuple(complete_rows(self.prompt, self.table, rows)))

@@ -5,8 +5,10 @@ Every claim states in advance which direction it claims and the smallest effect 
 1. `no difference to explain`: the two models differ by no more than 5× numerical noise there.
 2. `not supported`: the 95 % interval holds no effect as large as the smallest that matters. A tiny effect that is
    surely not zero belongs here, and so does an effect in the other direction.
-3. `supported`: the interval lies wholly on the claimed side of "no effect", and the corrected p is at most 0.05.
-4. `inconclusive`: everything else, and everything measured on fewer than 10 documents.
+3. `supported`: the interval lies wholly on the claimed side of "no effect", the effect is at least the smallest that
+   matters, and the corrected p is at most 0.05.
+4. `inconclusive`: everything else, and everything measured on fewer than 10 documents or against fewer than 20 random
+   adapters.
 
 Each question has its primary claims, corrected together by Holm; all other claims of the study are corrected together
 by Benjamini and Hochberg. Claims that rules 1 or 4 settle whatever their p is are not counted. Knows effects; knows no
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.study.corrections import benjamini_hochberg, holm
+from core.study.depth import adapters_needed
 from core.study.resampling import Estimate
 
 Verdict = Literal["supported", "not supported", "inconclusive", "no difference to explain"]
@@ -26,6 +29,7 @@ LEVEL = 0.05
 LEAST_P = 0.001
 """Under it a p-value is not written out."""
 FEWEST_DOCUMENTS = 10
+FEWEST_ADAPTERS = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Measured:
         words: what was found, as a clause with its numbers.
         threat: what else could make the same effect.
         limit: what keeps p from getting small, if anything does.
+        adapters: random adapters among which the fine-tune is ranked; null where it is not.
     """
 
     number: str
@@ -61,6 +66,16 @@ class Measured:
     words: str
     threat: str
     limit: str = ""
+    adapters: int | None = None
+
+    @property
+    def too_little(self) -> str:
+        """What there is too little of for any verdict, and how much there is; empty where there is enough."""
+        if self.n < FEWEST_DOCUMENTS:
+            return f"At least {FEWEST_DOCUMENTS} documents; there are {self.n}"
+        if self.adapters is not None and self.adapters < FEWEST_ADAPTERS:
+            return f"At least {FEWEST_ADAPTERS} random adapters; there are {self.adapters}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -110,14 +125,16 @@ def settle(measured: Sequence[Measured]) -> tuple[Finding, ...]:
     families = [(holm, [one for one in measured if one.primary and one.number[0] == number_]) for number_ in questions]
     families.append((benjamini_hochberg, [one for one in measured if not one.primary]))
     corrected: dict[str, float] = {}
+    beside: dict[str, int] = {}
     for correct, family in families:
         tested = {one.number: one.p for one in family if one.p is not None and _is_tested(one)}
         corrected.update(zip(tested, correct(list(tested.values())), strict=True))
-    return tuple(_finding(one, corrected.get(one.number)) for one in measured)
+        beside.update(dict.fromkeys(tested, len(tested)))
+    return tuple(_finding(one, corrected.get(one.number), beside.get(one.number, 1)) for one in measured)
 
 
 def _is_tested(one: Measured) -> bool:
-    return not one.noise_only and one.n >= FEWEST_DOCUMENTS
+    return not (one.noise_only or one.too_little or _interval(one.effect) is None)
 
 
 def verdict_of(one: Measured, p_corrected: float | None) -> Verdict:
@@ -125,18 +142,18 @@ def verdict_of(one: Measured, p_corrected: float | None) -> Verdict:
     if one.noise_only:
         return "no difference to explain"
     ends = _interval(one.effect)
-    if ends is None or p_corrected is None or one.n < FEWEST_DOCUMENTS:
+    if one.effect is None or ends is None or p_corrected is None or one.too_little:
         return "inconclusive"
     # As if every claim were "higher than none".
-    low, high, none, least = (*ends, one.none, one.least)
+    value, low, high, none, least = (one.effect.value, *ends, one.none, one.least)
     if one.least < one.none:
-        low, high, none, least = -high, -low, -none, -least
+        value, low, high, none, least = -value, -high, -low, -none, -least
     if high < least:
         return "not supported"
-    return "supported" if low > none and p_corrected <= LEVEL else "inconclusive"
+    return "supported" if low > none and value >= least and p_corrected <= LEVEL else "inconclusive"
 
 
-def _finding(one: Measured, p_corrected: float | None) -> Finding:
+def _finding(one: Measured, p_corrected: float | None, beside: int) -> Finding:
     verdict = verdict_of(one, p_corrected)
     ends = _interval(one.effect)
     return Finding(
@@ -152,7 +169,7 @@ def _finding(one: Measured, p_corrected: float | None) -> Finding:
         n=one.n,
         words=one.words,
         sentence=_sentence(one, verdict, ends, p_corrected),
-        would_change_it=_would_change(one, verdict, ends, p_corrected),
+        would_change_it=_would_change(one, verdict, ends, p_corrected, beside),
         none=one.none,
         least=one.least,
         threat=one.threat,
@@ -177,7 +194,10 @@ def _sentence(one: Measured, verdict: Verdict, ends: tuple[float, float] | None,
     return f"{one.claim}: {verdict}; {effect}; {one.words}."
 
 
-def _would_change(one: Measured, verdict: Verdict, ends: tuple[float, float] | None, p: float | None) -> str:
+def _would_change(
+    one: Measured, verdict: Verdict, ends: tuple[float, float] | None, p: float | None, beside: int
+) -> str:
+    """What would make the verdict another; `beside` is how many p-values are corrected together."""
     if verdict == "no difference to explain":
         return "A difference of more than 5 times the numerical noise."
     least = f"{number(one.least)} {one.unit}"
@@ -185,15 +205,16 @@ def _would_change(one: Measured, verdict: Verdict, ends: tuple[float, float] | N
         return f"An interval that reaches {number(one.none)} on other documents; {one.threat}."
     if verdict == "not supported":
         return f"An interval that reaches {least} on other documents."
-    if one.n < FEWEST_DOCUMENTS and one.effect is not None:
-        return f"At least {FEWEST_DOCUMENTS} documents; there are {one.n}."
+    if one.too_little and one.effect is not None:
+        return f"{one.too_little}."
     if ends is None or one.effect is None or p is None:
         return f"Something to compare: {one.limit or 'more documents with both kinds in them'}."
     wanted = (
         f"An interval wholly beyond {number(one.none)} with p at most {LEVEL:g}, or one that does not reach {least}"
     )
     if one.limit and p > LEVEL:
-        return f"{wanted}; {one.limit}."
+        enough = f"; {adapters_needed(LEVEL, beside)} adapters are enough whatever comes out beside it"
+        return f"{wanted}; {one.limit}{enough if one.adapters is not None else ''}."
     half = (ends[1] - ends[0]) / 2
     target = max(abs(one.effect.value - one.none), abs(one.effect.value - one.least))
     needed = math.ceil(one.n * (half / target) ** 2 - 1e-9) if target > 0 else one.n

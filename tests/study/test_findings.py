@@ -51,6 +51,11 @@ def measured(low: float, high: float, p: float = 0.001, **changed: object) -> Me
         (measured(-0.09, 0.5, least=-0.1), "not supported"),
         (measured(1.05, 1.5, none=1.0, least=1.1), "supported"),
         (measured(0.9, 1.05, none=1.0, least=1.1), "not supported"),
+        (
+            measured(0.02, 0.15, effect=Estimate(0.09, 0.02, 0.15, 50)),
+            "inconclusive",
+        ),  # there, perhaps too small
+        (measured(0.02, 0.15, effect=Estimate(0.1, 0.02, 0.15, 50)), "supported"),
         (measured(0.05, 0.5, n=9), "inconclusive"),
         (measured(0.05, 0.5, effect=None, p=None), "inconclusive"),
         (measured(0.05, 0.5, effect=Estimate(0.3, None, None, 50)), "inconclusive"),
@@ -82,10 +87,13 @@ def test_claims_that_their_p_does_not_settle_are_not_counted_in_corrections() ->
         measured(0.2, 0.5, p=0.04, number="1a"),
         measured(0.2, 0.5, p=0.001, number="1b", noise_only=True),
         measured(0.2, 0.5, p=0.001, number="1c", n=9),
+        measured(0.2, 0.5, p=0.001, number="1d", effect=Estimate(0.3, None, None, 50)),
     ]
     found = settle(claims)
-    assert [one.p_corrected for one in found] == [pytest.approx(0.04), None, None]
-    assert [one.verdict for one in found] == ["supported", "no difference to explain", "inconclusive"]
+    assert [one.p_corrected for one in found] == [pytest.approx(0.04), None, None, None]
+    assert [one.verdict for one in found] == [
+        "supported", "no difference to explain", "inconclusive", "inconclusive",
+    ]  # fmt: skip
     assert found[2].would_change_it == "At least 10 documents; there are 9."
 
 
@@ -107,6 +115,20 @@ def test_planted_effects_are_supported_with_their_sizes(planted: dict[str, Findi
     for finding in planted.values():
         assert finding.interval is not None
         assert finding.interval[0] <= finding.effect <= finding.interval[1]
+
+
+@pytest.mark.parametrize("twins", [True, False])
+def test_what_is_gained_on_both_corpora_is_no_gain_in_medicine(twins: bool) -> None:
+    for forgot, effect, verdict in ((0.1, -0.2, "supported"), (-0.12, 0.02, "not supported")):
+        tables = tables_of(loss=-0.1, forgot=forgot, drift=0.5)
+        if not twins:
+            tables["prompts"] = tables["prompts"].assign(twin="")
+        told = {finding.number: finding for finding in findings(tables, FLOORS, QUICK)}
+        assert told["1f"].effect == pytest.approx(effect, abs=0.02)
+        assert told["1f"].verdict == verdict
+        assert told["4a"].effect == pytest.approx(np.exp(0.5), rel=0.2)
+        assert told["4a"].verdict == "supported"
+        assert ("pairs of twins" in told["4a"].words) == twins
 
 
 def test_effects_in_the_other_direction_are_not_supported() -> None:
@@ -161,7 +183,18 @@ def test_few_random_adapters_leave_depth_open_and_say_how_many_are_needed() -> N
     (depth,) = (finding for finding in few if finding.number == "3a")
     assert depth.verdict == "inconclusive"
     assert depth.p == pytest.approx(1 / 11)
-    assert "at least 19 random adapters" in depth.would_change_it
+    assert depth.p_corrected is None
+    assert depth.would_change_it == "At least 20 random adapters; there are 10."
+
+
+def test_few_random_adapters_allow_no_verdict_in_the_other_direction_either() -> None:
+    tables = tables_of(shift=-0.3)
+    layers = tables["layers"]
+    verdicts = {
+        n: {f.number: f.verdict for f in findings({**tables, "layers": layers[layers["adapter"] <= n]}, FLOORS, QUICK)}
+        for n in (19, 20)
+    }
+    assert (verdicts[19]["3a"], verdicts[20]["3a"]) == ("inconclusive", "not supported")
 
 
 def test_claims_without_rows_are_left_out() -> None:

@@ -304,7 +304,7 @@ def test_sets_that_random_adapters_have_too_show_nothing() -> None:
     without = {**tables, "adapter_sets": of_adapters.iloc[:0]}
     (one,) = (f for f in findings(without, FLOORS, QUICK) if f.number == "3d")
     assert (one.verdict, one.p) == ("inconclusive", None)
-    assert "at least 19 random adapters" in one.would_change_it
+    assert "at least 20 random adapters" in one.would_change_it
 
 
 def test_recovery_beside_random_adapters_by_hand() -> None:

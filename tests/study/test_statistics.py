@@ -23,6 +23,7 @@ from core.study.resampling import (
     Estimate,
     bootstrap_mean_interval,
     bootstrap_ratio_interval,
+    exchange_p,
     permutation_p,
     resampled_means,
     sign_flip_p,
@@ -417,3 +418,36 @@ def test_the_connectives_tell_explanations_from_facts_in_the_corpora() -> None:
         rows = [json.loads(line) for line in lines]
         found = np.array([explanation([("answer", row["answer"])]).per_100_words for row in rows])
         assert auroc(found, np.array([row["style"] == "explanation" for row in rows])) > 0.99
+
+
+def test_answers_that_were_cut_at_one_length_have_a_slope_with_an_interval() -> None:
+    """Most lengths are equal, so some resamples hold one length only: the same as the constant."""
+    generator = np.random.default_rng(4)
+    length = np.full(40, np.log(48.0))
+    length[:3] = np.log([20.0, 31.0, 40.0])
+    x = generator.normal(size=40)
+    y = 0.3 * x + generator.normal(size=40)
+    found = slope_with_controls(y, x, length[:, None])
+    assert found is not None
+    slopes = []
+    for _ in range(3000):
+        drawn = generator.integers(0, 40, 40)
+        slopes.append(np.linalg.lstsq(np.column_stack([x, np.ones(40), length])[drawn], y[drawn], rcond=None)[0][0])
+    low, high = np.percentile(slopes, [2.5, 97.5])
+    assert found.slope.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert found.slope.high == pytest.approx(high, abs=0.1 * (high - low))
+
+
+def test_a_resample_without_the_predictor_has_no_slope() -> None:
+    x = np.zeros(12)
+    x[0] = 1.0
+    found = slope_with_controls(np.arange(12.0) ** 2, x, np.arange(12.0)[:, None])
+    assert found is not None
+    assert found.slope.low is None
+
+
+def test_documents_exchanged_between_two_groups_by_hand() -> None:
+    # Of the 20 ways to choose three of six, two are as far apart as this.
+    assert exchange_p(np.array([1.0, 2.0, 3.0]), np.array([10.0, 11.0, 12.0])) == pytest.approx(0.1)
+    assert exchange_p(np.ones(5), np.ones(7)) == 1.0
+    assert exchange_p(np.array([1.0]), np.array([10.0, 11.0])) == 1.0
