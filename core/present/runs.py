@@ -19,7 +19,7 @@ from core.present.hybrids import Hybrid, hybrids_from, lane_names
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
 from core.present.report import Report
 
-MAX_BYTES = 20 * 2**20  # five lanes of 2,000 tokens take 17 MB
+MAX_BYTES = 40 * 2**20  # five lanes and four forks of 2,000 tokens take 31 MB
 
 
 @dataclass(frozen=True)

@@ -65,17 +65,10 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
     written = [_without_end(answer) for answer in (base, tuned)]
     if not all(written):
         return "There are no two answers to compare."
-    parted = first_divergence(*written)
-    if parted is None and {base.finished, tuned.finished} == {"end"}:
-        sentence = "Both models wrote the same answer, word for word."
-    elif parted is None:
-        sentence = "As far as they were written, both answers are the same, word for word."
-    elif parted >= min(len(ids) for ids in written):
-        sentence = "One answer is the beginning of the other."
-    else:
-        word = word_at(words_of_tokens(tuned_tokens), parted)
-        where = "from the first word on" if word <= 1 else f"from word {word} on"
-        sentence = f"The fine-tuned model answered differently {where}."
+    unfinished = (base.reasoning_finished is False, tuned.reasoning_finished is False)
+    sentence = _UNFINISHED.get(unfinished, "") + _parting(
+        written, {base.finished, tuned.finished} == {"end"}, tuned_tokens, any(unfinished)
+    )
     surprising, total = surprising_words(tuned_tokens)
     if total == 0:
         return sentence
@@ -86,6 +79,30 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
         f"{sentence} Of its {total} {noun}, {surprising} would have surprised the base model: "
         "it would have put at least three other tokens first."
     )
+
+
+_UNFINISHED = {
+    (True, True): "Neither model came to the end of its reasoning, so this is about what was written. ",
+    (True, False): "Base did not come to the end of its reasoning, so this is about what was written. ",
+    (False, True): "The fine-tuned model did not come to the end of its reasoning, so this is about what was written. ",
+}
+
+
+def _parting(
+    written: Sequence[Sequence[int]], ended: bool, tuned_tokens: Sequence[TokenScore], unfinished: bool
+) -> str:
+    """Where two texts part; texts whose reasoning is not finished are not called answers."""
+    text, wrote = ("text", "wrote") if unfinished else ("answer", "answered")
+    parted = first_divergence(*written)
+    if parted is None and ended:
+        return f"Both models wrote the same {text}, word for word."
+    if parted is None:
+        return f"As far as they were written, both {text}s are the same, word for word."
+    if parted >= min(map(len, written)):
+        return f"One {text} is the beginning of the other."
+    word = word_at(words_of_tokens(tuned_tokens), parted)
+    where = "from the first word on" if word <= 1 else f"from word {word} on"
+    return f"The fine-tuned model {wrote} differently {where}."
 
 
 def _without_end(answer: LaneAnswer) -> list[int]:

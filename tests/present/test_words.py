@@ -115,6 +115,24 @@ class TestSentences:
             "Of its 3 words, none would have surprised the base model."
         )
 
+    @pytest.mark.parametrize(
+        ("base", "tuned", "begins"),
+        [
+            (False, False, "Neither model came to the end"),
+            (False, True, "Base did not come to the end"),
+            (None, False, "The fine-tuned model did not come to the end"),
+        ],
+    )
+    def test_reasoning_that_is_not_finished_is_no_answer(
+        self, base: bool | None, tuned: bool | None, begins: str
+    ) -> None:
+        one = replace(_answer("base", 1, 2, 3), reasoning_finished=base)
+        other = replace(_answer("tuned", 1, 5, 3), reasoning_finished=tuned)
+        sentence = in_plain_words(one, other, _text("A", " b", " c"))
+        assert sentence.startswith(begins)
+        assert "The fine-tuned model wrote differently from word 2 on." in sentence
+        assert "answer" not in sentence
+
     def test_answers_that_were_cut_are_the_same_only_so_far(self) -> None:
         sentence = _sentence((1, 2, 3), (1, 2, 3), _text("A", " b", " c"))
         assert sentence.startswith("As far as they were written, both answers are the same")
