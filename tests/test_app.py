@@ -9,8 +9,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from core.generate.requests import Request
 from core.present.runs import RunReport
 from pages._shared.frame import escaped
+from pages._shared.resources import Session
 from tests.conftest import TinyFolders
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -417,3 +419,13 @@ def test_the_checks_hold_on_the_page(layers: AppTest) -> None:
     settled(layers)
     assert texts(layers.markdown).count("holds") == 7
     assert not layers.error
+
+
+def test_what_a_session_asks_after_its_tab_was_closed_ends_at_once() -> None:
+    session, before, after = Session(), Request("me"), Request("me")
+    session.add(before)
+    assert not before.closing
+    session.close()
+    session.add(after)
+    assert before.closing
+    assert after.closing

@@ -63,13 +63,17 @@ class Session:
 
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     requests: list[Request] = field(default_factory=list)
+    closed: bool = False
 
     def add(self, *requests: Request) -> None:
-        """Takes on requests; those that have ended are let go."""
+        """Takes on requests, which end at once where the session has; those that have ended are let go."""
         self.requests = [*(known for known in self.requests if not known.ended), *requests]
+        if self.closed:
+            self.close()
 
     def close(self) -> None:
         """Removes every row this session has in the worker."""
+        self.closed = True
         for request in self.requests:
             request.close()
 
