@@ -192,16 +192,24 @@ def main() -> None:
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         cold = fresh(browser, address)[1]
-        page = first_tokens(browser, address, question, runs)
+        first_tokens(browser, address, question, 1)  # does not count
+        page = first_tokens(browser, address, question, 2 * runs)
         views = view_changes(browser, address, runs)
         stopped, written = stops(browser, address, runs)
         closed = closed_tabs(browser, address, runs)
+        browser.close()
+    with served(GRAFT_DTYPE="bfloat16") as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        fresh(browser, address)
+        first_tokens(browser, address, question, 1)  # does not count
+        half = first_tokens(browser, address, question, 2 * runs)
     plain = plain_first_tokens(question, runs)
     write(
         "ask_page",
         {
             "page_ready_cold_s": round(cold, 2),
             "first_token_s": spread(page),
+            "first_token_bfloat16_s": spread(half),
             "first_token_plain_s": spread(plain),
             "first_token_ratio_to_plain": round(spread(page)["median"] / spread(plain)["median"], 2),
             "view_change_s": spread(views),

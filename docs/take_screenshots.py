@@ -3,6 +3,7 @@
 Serves the demo pair, drives headless Chromium, and writes `docs/images/STATE-THEME.png`.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -24,13 +25,13 @@ FLAGS = [
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """The app on a free port; its address."""
+def served(**environment: str) -> Iterator[str]:
+    """The app on a free port, with further variables in its environment; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
