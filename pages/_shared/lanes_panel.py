@@ -26,12 +26,16 @@ from pages._shared.frame import show_error
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
 FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
 """From the click so long is waited for a first token, and later, at every look, so long; seconds between two looks."""
+_NO_STATUS = "<style>.stStatusWidget { display: none; }</style>"
+"""Streamlit shows a Stop of its own while a script runs for half a second; it would stop the page, not the answer."""
 _ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped", "failed": "cut off"}
 
 
 def draw_live(run: LiveRun, simple: bool = False) -> None:
     """Draws a run as far as it has come; polls while more will come."""
     pace = _pace(run)
+    if run.running:
+        st.html(_NO_STATUS)
     st.session_state["watched"] = None
     st.fragment(_live, run_every=pace)(run, pace, simple)
     st.session_state["watched"] = run
