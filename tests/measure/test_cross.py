@@ -83,7 +83,7 @@ def test_two_forwards_an_answer(pair: Pair, prompt: Prompt, texts: dict[str, tup
     before = pair.forwards
     cross_scores(pair, prompt, texts, models(pair), progress=told.append)
     assert pair.forwards - before == 6
-    assert told == pytest.approx([1 / 3, 2 / 3, 1])
+    assert told == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
 
 
 def test_answers_without_counted_tokens_are_null(pair: Pair, prompt: Prompt) -> None:
