@@ -70,8 +70,10 @@ def _edit(number: int) -> None:
 
 
 def _store() -> None:
-    """Writes the controls into the hybrid they show."""
+    """Writes the controls into the hybrid they show, unless that has just been taken away."""
     state = st.session_state
+    if not _is_there():
+        return
     name = state["hybrids"][state["editing"]].name
     if state["kind"] == "amplify":
         made = Hybrid(name, "all", alpha=round(state["alpha"], 2))
@@ -102,6 +104,8 @@ def _from_text() -> None:
 def _from_name() -> None:
     state = st.session_state
     number = state["editing"]
+    if not _is_there():
+        return
     try:
         name = checked_name(state["hybrid_name"])
         if name in [hybrid.name for k, hybrid in enumerate(state["hybrids"]) if k != number]:
@@ -112,9 +116,14 @@ def _from_name() -> None:
     state["hybrid_name"] = state["hybrids"][number].name
 
 
+def _is_there() -> bool:
+    """Whether the hybrid the browser shows exists: a click may come before the page is drawn without it."""
+    return bool(st.session_state["hybrid_at"] < len(st.session_state["hybrids"]))
+
+
 def _from_choice() -> None:
     _store()
-    _edit(st.session_state["hybrid_at"])
+    _edit(st.session_state["hybrid_at"] if _is_there() else st.session_state["editing"])
 
 
 def _add() -> None:
