@@ -4,7 +4,6 @@ Session state keeps the hybrids; the controls show the one being edited and writ
 widgets; gates are made in core.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -18,7 +17,7 @@ from core.present.hybrids import MAX_HYBRIDS, SITE_WORDS, Hybrid, checked_name, 
 from pages._shared.components import layer_row
 from pages._shared.frame import show_error
 from pages._shared.saved import draw_saved
-from pages._shared.texts import DIRECTION_WORDS
+from pages._shared.texts import DIRECTION_WORDS, mixer_words
 
 _PARTS = {"both": "both", "attn": "attention", "mlp": "MLP"}
 _KINDS = {"graft": "grafted layers", "patch": "patched activations", "amplify": "amplified difference"}
@@ -170,7 +169,7 @@ def draw_mixer(n_layers: int) -> tuple[Hybrid, ...] | None:
         if kind != "amplify":
             layer_row(n_layers, layers, (donor, host), key="layer_row", on_change=_from_row)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(_words(kind, donor, host, layers), width="stretch")
+            st.caption(mixer_words(kind, donor, host, len(layers), n_layers), width="stretch")
             if len(hybrids) < MAX_HYBRIDS:
                 st.button("Add a hybrid", on_click=_add, type="tertiary", help="Up to three, beside each other.")
             draw_saved(hybrids[st.session_state["editing"]], _use_saved)
@@ -291,16 +290,3 @@ def _draw_alpha() -> None:
         "This is not a strength above 1, which amplifies in the weights of grafted layers.",
         width=420,
     )
-
-
-def _words(kind: str, donor: str, host: str, layers: Sequence[int]) -> str:
-    """One line on what is set."""
-    if kind == "amplify":
-        return (
-            "α −1 is base, 0 fine-tuned; above 0 goes beyond. Both models read along, and their predictions are mixed."
-        )
-    n_layers = st.session_state["n_layers"]
-    counted = f"{len(layers)} of {n_layers} layers"
-    if kind == "graft":
-        return f"{counted} · layer 0 reads the words, layer {n_layers - 1} is nearest the output"
-    return f"{counted} · the {donor} model reads along and lends its activations to the {host} model"

@@ -129,3 +129,15 @@ def draw_pasted(pair: Pair) -> Text | None:
         show_error(error)
         return None
     return Text("The pasted answer", "reference", question, prompt, ids, None)
+
+
+def mixer_words(kind: str, donor: str, host: str, n_chosen: int, n_layers: int) -> str:
+    """One line on what the mixer is set to."""
+    if kind == "amplify":
+        return (
+            "α −1 is base, 0 fine-tuned; above 0 goes beyond. Both models read along, and their predictions are mixed."
+        )
+    counted = f"{n_chosen} of {n_layers} layers"
+    if kind == "graft":
+        return f"{counted} · layer 0 reads the words, layer {n_layers - 1} is nearest the output"
+    return f"{counted} · the {donor} model reads along and lends its activations to the {host} model"
