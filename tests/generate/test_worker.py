@@ -49,6 +49,7 @@ def test_a_request_runs_to_its_end(worker: Worker, pair: Pair) -> None:
     assert request.status == "done"
     assert tuple(request.records[0].ids) == greedy_answer(pair, request.job.prompt, Gates.graft(pair.n_layers, [1]), 20)
     assert len(request.records[0].scored) == len(request.records[0].ids)
+    assert request.seat is None  # nor anything else that would hold logits or the models
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(worker: Worker, pair: Pair) -> None:

@@ -209,6 +209,11 @@ def test_the_time_left_counts_what_prompts_cost_and_not_how_many(pair: Pair, tmp
     assert read_record(tmp_path / "s")["runs"][-1]["seconds_left"] == 0
 
 
+def test_studies_with_other_seeds_have_other_random_adapters(tmp_path: Path) -> None:
+    seeds = [{small_settings(tmp_path, seed=seed).adapter_seed(number) for number in range(1, 41)} for seed in range(3)]
+    assert len(set.union(*seeds)) == 3 * 40
+
+
 _RUN = """
 import sys, time
 from pathlib import Path
