@@ -72,10 +72,11 @@ def test_every_answer_under_every_model(folders: TinyFolders) -> None:
 
 
 def test_options_in_the_question_give_letters(folders: TinyFolders) -> None:
-    outcome = ask(folders, question="Which organ does asthma affect?\nA. the lungs\nB. the heart\nC. the skin")
+    question = "Which organ does asthma affect?\nA. the lungs\nB. the heart\nC. the skin"
+    outcome = ask(folders, "--lane", "Patched: 2 / mlp_out", "--amplify", "2", question=question)
     by_name(outcome)
     letters = outcome.report["letters"]
-    assert [own["lane"] for own in letters] == ["base", "hybrid", "tuned"]
+    assert [own["lane"] for own in letters] == ["base", "hybrid", "hybrid-2", "tuned"]
     for own in letters:
         assert sum(own["choice"]["probabilities"]) == pytest.approx(1)
         assert own["flipped"] == (own["choice"]["chosen"] != letters[0]["choice"]["chosen"])

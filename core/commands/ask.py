@@ -6,11 +6,12 @@ from core.commands.common import add_output, add_pair, add_question, build_promp
 from core.errors import ArgumentError
 from core.generate.answers import Answers, ask, standard_lanes
 from core.generate.lane import Lane
+from core.generate.letters import lane_letters
 from core.generate.record import LaneAnswer
 from core.generate.sampling import Sampling
 from core.measure.cross import CrossScores, cross_scores
 from core.measure.diff import diff
-from core.measure.multiple_choice import flips, letter_probabilities
+from core.measure.multiple_choice import flips
 from core.measure.options import parse_options
 from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, thirds
 from core.pair.pair import Pair
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
         first_divergence=answers.first_divergence,
         forks=forks,
         cross=_cross(pair, prompt, [*answers.lanes, *(f.answer for f in forks)], grafts) if arguments.cross else None,
-        letters=_letters(pair, arguments, grafts),
+        letters=_letters(pair, arguments, lanes),
         warnings=pair.adapter.warnings,
     )
     emit(report, ask_text(report), arguments)
@@ -136,17 +137,16 @@ def _cross(pair: Pair, prompt: Prompt, answers: list[LaneAnswer], models: dict[s
     return cross_scores(pair, prompt, {answer.name: answer.ids for answer in answers}, models)
 
 
-def _letters(pair: Pair, arguments: argparse.Namespace, models: dict[str, Gates]) -> tuple[LaneLetters, ...] | None:
-    """The letter of each model, where the question has options and there is a chat template."""
+def _letters(pair: Pair, arguments: argparse.Namespace, lanes: tuple[Lane, ...]) -> tuple[LaneLetters, ...] | None:
+    """The letter of each lane, where the question has options and there is a chat template."""
     options = None if arguments.raw else parse_options(arguments.question)
     if options is None:
         return None
-    gates = Gates.stack(list(models.values()))
-    choices = letter_probabilities(pair, arguments.question, options, gates, arguments.system)
+    choices = lane_letters(pair, arguments.question, options, lanes, arguments.system)
     flipped = flips(choices)
     return tuple(
-        LaneLetters(name, row in flipped, choice)
-        for row, (name, choice) in enumerate(zip(models, choices, strict=True))
+        LaneLetters(lane.name, number in flipped, choice)
+        for number, (lane, choice) in enumerate(zip(lanes, choices, strict=True))
     )
 
 

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 from core.errors import ArgumentError
 from core.pair.gates import Gates
 from core.pair.patches import RowPatch, check_site
@@ -97,6 +100,37 @@ class Lane:
         if self.patch is None:
             return ()
         return (RowPatch(self.patch.site, self.patch.layers, first_row, first_row + 1),)
+
+
+def gates_of(lanes: Sequence[Lane]) -> Gates:
+    """Of the rows of some lanes."""
+    return Gates.stack([lane.gates for lane in lanes])
+
+
+def patches_of(lanes: Sequence[Lane], first_row: int = 0) -> tuple[RowPatch, ...]:
+    """Between the rows of some lanes, which stand from `first_row` on in a batch."""
+    found: list[RowPatch] = []
+    for lane in lanes:
+        found += lane.patches(first_row)
+        first_row += lane.n_rows
+    return tuple(found)
+
+
+def own_states(lanes: Sequence[Lane], states: Tensor) -> Tensor:
+    """States of the rows of some lanes, (rows, …, d_model), as states of the lanes: (lanes, …, d_model).
+
+    The unembedding is linear, so a weighted sum of logits is the logits of the weighted sum of states.
+    """
+    if len(states) > len(lanes):
+        states = states.float()  # as the logits are; sums in half precision would lose what they are about
+    found, row = [], 0
+    for lane in lanes:
+        if sum(map(bool, lane.weights)) == 1:
+            found.append(states[row + lane.weights.index(1.0)])
+        else:
+            found.append(torch.tensordot(states.new_tensor(lane.weights), states[row : row + lane.n_rows], 1))
+        row += lane.n_rows
+    return torch.stack(found)
 
 
 def patched_lane(name: str, recipient: Gates, donor: Gates, site: str, layers: tuple[int, ...]) -> Lane:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from core.errors import ArgumentError, TooLongError
-from core.generate.lane import Lane
+from core.generate.lane import Lane, gates_of, own_states, patches_of
 from core.generate.prefill import Prefill
 from core.generate.sampling import RowSampler, SamplerMark, Sampling
 from core.pair.gates import Gates
@@ -119,36 +118,19 @@ class Seat:
 
     def gates(self) -> Gates:
         """Of the rows of the lanes that write."""
-        return Gates.stack([self.lanes[lane].gates for lane in self.writing])
+        return gates_of(self._writing_lanes())
 
     def patches(self, first_row: int) -> tuple[RowPatch, ...]:
         """Between those rows, the first of which is `first_row` of a batch."""
-        found: list[RowPatch] = []
-        for lane in self.writing:
-            found += self.lanes[lane].patches(first_row)
-            first_row += self.lanes[lane].n_rows
-        return tuple(found)
+        return patches_of(self._writing_lanes(), first_row)
 
     def last_ids(self) -> list[int]:
         """The token each row reads next."""
         return [self.tokens[lane][-1] for lane in self.writing for _ in range(self.lanes[lane].n_rows)]
 
     def own(self, states: Tensor) -> Tensor:
-        """States of rows, (rows, …, d_model), as states of the lanes that write: (lanes, …, d_model).
-
-        The unembedding is linear, so a weighted sum of logits is the logits of the weighted sum of states.
-        """
-        if len(states) > len(self.writing):
-            states = states.float()  # as the logits are; sums in half precision would lose what they are about
-        found, row = [], 0
-        for lane in self.writing:
-            weights = self.lanes[lane].weights
-            if sum(map(bool, weights)) == 1:
-                found.append(states[row + weights.index(1.0)])
-            else:
-                found.append(torch.tensordot(states.new_tensor(weights), states[row : row + len(weights)], 1))
-            row += len(weights)
-        return torch.stack(found)
+        """States of its rows, (rows, …, d_model), as states of the lanes that write: (lanes, …, d_model)."""
+        return own_states(self._writing_lanes(), states)
 
     def begin(self, states: Tensor) -> None:
         """Takes the states that predicted the tokens the lanes begin with: (lanes, len(begun), d_model)."""
@@ -203,6 +185,9 @@ class Seat:
             del self.tokens[lane][mark.n_tokens[lane] :], self.logits[lane][mark.n_logits[lane] :]
             self._samplers[lane].restore(mark.samplers[lane])
         self.finished, self.writing = list(mark.finished), list(mark.writing)
+
+    def _writing_lanes(self) -> list[Lane]:
+        return [self.lanes[lane] for lane in self.writing]
 
     def rows_kept(self, ended: dict[int, Finished]) -> list[int]:
         """Takes ended lanes out; which of the rows before are left."""

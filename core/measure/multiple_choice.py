@@ -18,6 +18,7 @@ from core.measure.options import LETTERS, Options
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.parts import THINK_CLOSE
+from core.pair.patches import RowPatch
 from core.pair.prompts import Message
 from core.pair.routes import PADDING, padded_prefill, prefill
 
@@ -60,8 +61,10 @@ def letter_probabilities(
     gates: Gates,
     system: str | None = None,
     progress: Callable[[float], None] | None = None,
+    patches: Sequence[RowPatch] = (),
+    own: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[LetterChoice, ...]:
-    """The letters of one question under each row of gates. Two forward passes.
+    """The letters of one question under each row of gates, or in what is made of such rows. Two forward passes.
 
     Args:
         pair: the models.
@@ -70,9 +73,11 @@ def letter_probabilities(
         gates: one row each.
         system: a system prompt.
         progress: told the share done, 0..1, between them; may raise to stop.
+        patches: activations copied from row to row at every position.
+        own: makes the (rows, d_model) last states those of whatever is asked; without it each row is asked itself.
 
     Returns:
-        One result a row.
+        One result a row, or for each state that `own` makes.
 
     Raises:
         PromptError: there is no chat template, or the tokenizer cuts letters into pieces.
@@ -80,10 +85,13 @@ def letter_probabilities(
     """
     ids, skipped = _prompt_ids(pair, question, system)
     forms = _letter_ids(pair)
-    first = _letter_log_p(pair, prefill(pair, ids, gates)[:, -1], list(forms.values()))
-    if progress:
-        progress(0.5)
-    second = _letter_log_p(pair, padded_prefill(pair, ids, gates)[:, -1], list(forms.values()))
+    found: list[Tensor] = []
+    for route in (prefill, padded_prefill):
+        states = route(pair, ids, gates, patches)[:, -1]
+        found.append(_letter_log_p(pair, states if own is None else own(states), list(forms.values())))
+        if progress:
+            progress(len(found) / 2)
+    first, second = found
     return tuple(_choice(options, tuple(forms), a, b, skipped) for a, b in zip(first, second, strict=True))
 
 

@@ -7,10 +7,11 @@ from functools import partial
 
 import streamlit as st
 
+from core.generate.lane import Lane
+from core.generate.letters import lane_letters
 from core.generate.requests import Progress
-from core.measure.multiple_choice import LetterChoice, letter_probabilities
+from core.measure.multiple_choice import LetterChoice
 from core.measure.options import Options, parse_options
-from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.present.option_words import LIMITS, SKIPPED, mass_warnings, option_rows, option_texts, option_words
 from core.present.run_lanes import called
@@ -31,18 +32,18 @@ def draw_options(report: RunReport) -> None:
     if found is None:
         st.caption(f"{AGAIN} see which letter each model would choose: this run's models are not at hand.")
         return
-    models = found.models(report)
+    lanes = found.lanes(report)
     identity = (question, report.settings.system, report.settings.hybrids)
-    work = partial(_letters, question, options, Gates.stack(list(models.values())), report.settings.system)
+    work = partial(_letters, question, options, lanes, report.settings.system)
     letters = compute(found.worker, "options", "Ask", identity, work, "Reading each model's letters")
     if letters is not None:
-        _draw(report, options, dict(zip(models, letters, strict=True)))
+        _draw(report, options, dict(zip([lane.name for lane in lanes], letters, strict=True)))
 
 
 def _letters(
-    question: str, options: Options, gates: Gates, system: str | None, pair: Pair, progress: Progress
+    question: str, options: Options, lanes: tuple[Lane, ...], system: str | None, pair: Pair, progress: Progress
 ) -> tuple[LetterChoice, ...]:
-    return letter_probabilities(pair, question, options, gates, system, progress)
+    return lane_letters(pair, question, options, lanes, system, progress)
 
 
 def _draw(report: RunReport, options: Options, choices: dict[str, LetterChoice]) -> None:
@@ -53,6 +54,4 @@ def _draw(report: RunReport, options: Options, choices: dict[str, LetterChoice])
     rows = [{key: escaped(value) for key, value in row.items()} for row in option_rows(choices, names)]
     st.table(rows, hide_index=True, width="content")
     skipped = f" {SKIPPED}" if any(choice.reasoning_skipped for choice in choices.values()) else ""
-    others = [lane.answer for lane in report.lanes if lane.answer.kind != "graft"]
-    only = " Only models of weights are asked: what is patched or amplified while it writes is left out." * bool(others)
-    st.caption(f"{escaped(option_texts(options))}  \n{LIMITS}{skipped}{only}")
+    st.caption(f"{escaped(option_texts(options))}  \n{LIMITS}{skipped}")

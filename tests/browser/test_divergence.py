@@ -18,7 +18,8 @@ def page(visit: Visit, tiny_app: str) -> Page:
     ask(opened, "What is asthma?")
     wait_until_done(opened)
     opened.get_by_role("link", name="Divergence").click()
-    expect(opened.get_by_text("Click a token")).to_be_visible(timeout=30_000)
+    # The Ask page says "Click a token" too, and stands there until the new page has come.
+    expect(opened.get_by_text("to ask why it is there")).to_be_visible(timeout=30_000)
     return opened
 
 
