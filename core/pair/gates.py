@@ -141,7 +141,7 @@ class Gates:
         first, last = int(rows[0]), int(rows[-1])
         span = last - first + 1
         # Adding nothing to a few rows is quicker than picking the others out.
-        together = len(rows) == span or (2 * len(rows) >= span and not self.values.requires_grad)
+        together = len(rows) == span or (3 * len(rows) >= span and not self.values.requires_grad)
         chosen: slice | Tensor = slice(first, last + 1) if together else rows.to(self.values.device)
         strength = self.values[chosen, layer, projection]
         return Switch(

@@ -20,6 +20,16 @@ def test_it_is_a_linear_layer(shape: tuple[int, ...], with_bias: bool, dtype: to
     assert torch.allclose(found.double(), expected.double(), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(9, 24), (3, 20, 24)])
+def test_a_tall_matrix_is_a_linear_layer_too(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(shape), torch.randn(2**14 + 100, 24)
+    with torch.no_grad():
+        found = linear(x, weight)
+    assert found.is_contiguous()
+    assert torch.allclose(found, functional.linear(x, weight), atol=1e-5)
+
+
 def test_gradients_flow_through_it() -> None:
     x = torch.randn(4, 1, 24, requires_grad=True)
     weight = torch.randn(40, 24)

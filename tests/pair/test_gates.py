@@ -81,10 +81,10 @@ def test_switches_name_exactly_the_rows_that_leave_base() -> None:
 
 
 def test_rows_that_are_apart_are_indexed() -> None:
-    gates = Gates.stack([Gates.uniform(1, 1.0), Gates.uniform(1, 0.0, 3), Gates.uniform(1, 1.0)])
+    gates = Gates.stack([Gates.uniform(1, 1.0), Gates.uniform(1, 0.0, 5), Gates.uniform(1, 1.0)])
     rows = gates.switches[0, 0].rows
     assert isinstance(rows, torch.Tensor)
-    assert rows.tolist() == [0, 4]
+    assert rows.tolist() == [0, 6]
 
 
 def test_equal_rows_are_found_wherever_they_stand() -> None:
