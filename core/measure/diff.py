@@ -4,7 +4,7 @@ Runs both models once on the same ids, and once more by another numerical route 
 beside it. Knows pairs and scores; knows nothing of how answers are generated or shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -63,7 +63,13 @@ class Diff:
 
 
 @torch.no_grad()
-def diff(pair: Pair, prompt: Prompt, answer_ids: Sequence[int], mask: Mask = "response") -> Diff:
+def diff(
+    pair: Pair,
+    prompt: Prompt,
+    answer_ids: Sequence[int],
+    mask: Mask = "response",
+    look: Callable[[Tensor], None] | None = None,
+) -> Diff:
     """Scores every token of prompt and answer.
 
     Args:
@@ -71,6 +77,8 @@ def diff(pair: Pair, prompt: Prompt, answer_ids: Sequence[int], mask: Mask = "re
         prompt: the question.
         answer_ids: the answer whose tokens are scored; whose text it is, the caller knows.
         mask: parts that enter the summaries.
+        look: given the hidden states the scores are made of, (2, pos, d_model), base first, for whoever wants more of
+            them.
 
     Raises:
         TooLongError: prompt and answer together exceed the context.
@@ -89,9 +97,12 @@ def diff(pair: Pair, prompt: Prompt, answer_ids: Sequence[int], mask: Mask = "re
     parts = (*prompt.parts, *answer.parts)
     both = Gates.stack([pair.base_gates(), pair.tuned_gates()])
     written = pair.ids([ids[1:]])[0]
+    states = prefill(pair, ids, both)
+    if look:
+        look(states)
     tokens, again = (
-        token_scores(pair.prompts, ids, parts, _scored(pair, route(pair, ids, both), written), first=1)
-        for route in (prefill, padded_prefill)
+        token_scores(pair.prompts, ids, parts, _scored(pair, route, written), first=1)
+        for route in (states, padded_prefill(pair, ids, both))
     )
     with_format = (*MASKS[mask], "format")
     masked, masked_again = _in_parts(tokens, MASKS[mask]), _in_parts(again, MASKS[mask])

@@ -134,6 +134,19 @@ def kl(p: Distributions, q: Distributions, room: Room) -> Tensor:
     return _mean(p, torch.expm1(d, out=room.take("excess", d)).sub_(d).mul_(p.weights))
 
 
+def word_extremes(p: Distributions, q: Distributions, room: Room) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the terms p·ln(p/q) of KL(P‖Q), whose sum it is, the largest and the least at each position.
+
+    Returns:
+        Largest term, its word, least term, its word: (n) float64 nats or int64 ids each.
+    """
+    d, holds = _log_ratio(p, q, room)
+    terms = d.mul_(p.weights).neg_() if holds else divergence.kl_word_terms(p.logits, q.logits)
+    scale = p.total if holds else torch.ones_like(p.total)
+    (most, gained), (least, lost) = terms.max(dim=-1), terms.min(dim=-1)
+    return most.double() / scale, gained, least.double() / scale, lost
+
+
 def _log_ratio(p: Distributions, q: Distributions, room: Room) -> tuple[Tensor, bool]:
     """ln q − ln p in float32, and whether e to its power holds."""
     d = torch.sub(q.shifted, p.shifted, out=room.take("d", p.shifted)).sub_(_column(q.log_total - p.log_total))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ShapeError
-from core.measure.distributions import ENTRIES_AT_ONCE, Distributions, Room, compare, kl
+from core.measure.distributions import ENTRIES_AT_ONCE, Distributions, Room, compare, kl, word_extremes
 from core.measure.divergence import js_distance
 from core.pair.unembed import Unembedding
 
@@ -37,6 +37,22 @@ class PositionScores:
 
     def __len__(self) -> int:
         return len(self.values["kl_tuned_base"])
+
+
+@dataclass(frozen=True, eq=False)
+class ExtremeTerms:
+    """The word that gained most and the one that lost most at each of n positions, on the CPU.
+
+    Attributes:
+        gained_ids, lost_ids: (n) int64.
+        gained, lost: (n) float64, nats: the largest and the least of the terms p_t ln(p_t/p_b), which sum to
+            KL(tuned‖base).
+    """
+
+    gained_ids: Tensor
+    gained: Tensor
+    lost_ids: Tensor
+    lost: Tensor
 
 
 def score_positions(
@@ -108,6 +124,19 @@ def kl_of_states(unembed: Unembedding, hidden_p: Tensor, hidden_q: Tensor) -> Te
         for one, other in zip(torch.split(p, step), torch.split(q, step), strict=True):
             found.append(kl(Distributions.of(one, room, "p"), Distributions.of(other, room, "q"), room).cpu())
     return torch.cat(found)
+
+
+def extreme_terms(unembed: Unembedding, hidden_base: Tensor, hidden_tuned: Tensor) -> ExtremeTerms:
+    """What each prediction's divergence is mostly about, from (n, d_model) hidden states of both models."""
+    room, found = Room(), []
+    for a in range(0, len(hidden_base), POSITIONS_AT_ONCE):
+        base, tuned = (unembed(hidden[a : a + POSITIONS_AT_ONCE]) for hidden in (hidden_base, hidden_tuned))
+        step = max(1, ENTRIES_AT_ONCE // base.shape[-1])
+        for one, other in zip(torch.split(base, step), torch.split(tuned, step), strict=True):
+            b, t = Distributions.of(one, room, "base"), Distributions.of(other, room, "tuned")
+            found.append([values.cpu() for values in word_extremes(t, b, room)])
+    gained, gained_ids, lost, lost_ids = (torch.cat(column) for column in zip(*found, strict=True))
+    return ExtremeTerms(gained_ids, gained, lost_ids, lost)
 
 
 def _score(b: Distributions, t: Distributions, ids: Tensor, end_ids: tuple[int, ...], room: Room) -> PositionScores:

@@ -14,8 +14,9 @@ from core.present.provenance import Source
 from core.present.study_charts import interval_chart, scatter_chart, words_chart
 from core.present.study_layer_figures import layer_figures
 from core.present.study_source import LIMIT, source_of_study
+from core.present.study_token_figures import token_figures
 from core.present.texts import percent, two_digits
-from core.study.claims_words import TEXTS
+from core.study.claims_words import EXPLANATIONS, TERMS, TEXTS
 from core.study.described import (
     FEWEST_OF_A_FIELD,
     FEWEST_OF_A_WORD,
@@ -35,28 +36,18 @@ from core.study.resampling import Estimate
 from core.study.results import Results
 from core.study.verdicts import Finding
 
-QUESTION_OF = {
-    **dict.fromkeys(("loss", "loss-by-field", "choices"), "1"),
-    **dict.fromkeys(("kl-by-text", "terms", "top-words", "concentration", "explanations", "reasoning"), "2"),
-    **dict.fromkeys(
-        (
-            "layers-single",
-            "layers-without",
-            "layers-prefix",
-            "layers-increments",
-            "shapley",
-            "centres",
-            "depth",
-            "sets",
-        ),
-        "3",
-    ),
-    **dict.fromkeys(("drift", "cosine", "cka"), "4"),
+_FIGURES = {
+    "1": "loss loss-by-field choices",
+    "2": "kl-by-text terms top-words words-moved concentration kl-along-text kl-by-entropy explanations reasoning",
+    "3": "layers-single layers-without layers-prefix layers-increments layers-suffix layers-window-3 layers-window-5 "
+    "shapley attribution centres depth sets",
+    "4": "drift cosine cka",
 }
+QUESTION_OF = {name: question for question, names in _FIGURES.items() for name in names.split()}
 FIGURE_OF = {
     "1a": "loss", "1b": "loss", "1c": "choices", "1d": "choices", "1e": "kl-by-text", "1f": "loss",
-    "2a": "terms", "2b": "terms", "2c": "terms", "2d": "terms",
-    "2e": "explanations", "2f": "explanations", "2g": "explanations", "2h": "explanations", "2i": "reasoning",
+    **dict.fromkeys(TERMS.values(), "terms"), **dict.fromkeys(EXPLANATIONS.values(), "explanations"),
+    "2i": "reasoning",
     "3a": "depth", "3b": "depth", "3c": "depth",
     "3d": "sets", "3e": "sets", "3f": "sets", "3g": "sets", "4a": "drift", "4b": "cosine",
 }  # fmt: skip
@@ -156,16 +147,27 @@ def _words(results: Results, found: Sequence[Finding], source: Source) -> dict[s
     drawn: dict[str, Figure] = {}
     answers, words = tables.get("answers"), tables.get("words")
     if answers is not None:
-        drawn |= _kl_by_text(kl_by_text(answers, prompts, seed), noise, source)
+        drawn |= _kl_by_text(kl_by_text(answers, prompts, seed), noise + _noise_of_means(answers), source)
     if words is not None:
         drawn |= _terms(term_ratios(words, prompts, results.floors, seed), noise, source)
         drawn |= _top_words(frequent_words(words, prompts), noise, source)
     if answers is not None:
         drawn |= _concentration(shares_in_top(answers, prompts, seed), noise, source)
         drawn |= _explanations(answers, prompts, found, noise, source)
+    drawn |= token_figures(results, source, noise)
     if words is not None:
         drawn |= _reasoning(kl_by_part(words, prompts, seed), noise, source)
     return drawn
+
+
+def _noise_of_means(answers: pd.DataFrame) -> str:
+    if "kl_noise" not in answers or answers["kl_noise"].isna().all():
+        return ""
+    changes = answers["kl_noise"].dropna()
+    return (
+        f" By another numerical route a text's mean changes by {changes.median():.1e} (median; at most "
+        f"{changes.max():.1e}) nats."
+    )
 
 
 def _kl_by_text(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
@@ -227,8 +229,7 @@ def _concentration(found: Sequence[Described], noise: str, source: Source) -> di
 def _explanations(
     answers: pd.DataFrame, prompts: pd.DataFrame, found: Sequence[Finding], noise: str, source: Source
 ) -> dict[str, Figure]:
-    claims = dict(zip(TEXTS, (next((f for f in found if f.number == n), None) for n in ("2e", "2f", "2g", "2h")),
-                      strict=True))  # fmt: skip
+    claims = {text: next((one for one in found if one.number == n), None) for text, n in EXPLANATIONS.items()}
     rows: list[dict[str, Any]] = []
     for text, own in per_answer(answers, prompts).items():
         panel = TEXTS[text]
@@ -239,7 +240,7 @@ def _explanations(
         rows += _lines(panel, own, claims[text])
     legend = (
         "One mark a text: causal and contrastive connectives per 100 words against mean KL(tuned‖base) per token, "
-        "nats. Line: the slope with length held (claims 2e to 2h), through the means; dashed: its 95 % interval."
+        "nats. Line: the slope with length held (claims on explanations), through the means; dashed: its 95 % interval."
     )
     draw = partial(scatter_chart, x_title="connectives per 100 words", y_title="KL(tuned‖base), nats per token")
     limit = "A word list counts connectives; explanations without any of them do not count."

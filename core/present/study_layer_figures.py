@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from core.present.figures import Figure
 from core.present.provenance import Source
 from core.present.study_charts import beside_random, interval_chart, layer_bars, layer_chart
 from core.present.texts import percent, two_digits
-from core.study.curves import SHAPES, Curve, depths, layer_curves, shapley_curves, state_curves
+from core.study.curves import SHAPES, Curve, attribution_curves, depths, layer_curves, shapley_curves, state_curves
 from core.study.held_out import held_out_sets
 from core.study.resampling import Estimate
 from core.study.results import Results
@@ -22,6 +24,9 @@ CURVE_WORDS = {
     "without": "all layers but one",
     "prefix": "all layers up to one",
     "increments": "what each layer adds to those below",
+    "suffix": "all layers from one on",
+    "window-3": "three layers together",
+    "window-5": "five layers together",
     "shapley": "Shapley shares",
 }
 _GRAFTED = {
@@ -44,6 +49,21 @@ _GRAFTED = {
         "What each layer adds to those below",
         "Increment of the recovery from below; the increments sum to the recovery of all layers.",
         "increment of recovery",
+    ),
+    "suffix": (
+        "Recovery from above",
+        "Share of the change that this layer and all above it bring back; 0 base, 1 fine-tuned.",
+        "recovery (0 base, 1 fine-tuned)",
+    ),
+    "window-3": (
+        "Recovery by three layers together",
+        "Share of the change that this layer and the next two bring back; 0 base, 1 fine-tuned.",
+        "recovery (0 base, 1 fine-tuned)",
+    ),
+    "window-5": (
+        "Recovery by five layers together",
+        "Share of the change that this layer and the next four bring back; 0 base, 1 fine-tuned.",
+        "recovery (0 base, 1 fine-tuned)",
     ),
 }
 _LIMIT = (
@@ -68,13 +88,29 @@ def layer_figures(results: Results, source: Source) -> dict[str, Figure]:
         curves["shapley"] = shapley_curves(tables["shapley"], tables["layers"], prompts, seed)
     noise = f"Drawn where the models differ by more than 5 times the noise of {floors.kl:.1e} nats a token."
     for shape, found in curves.items():
-        drawn |= _shapley(found, noise, source) if shape == "shapley" else _grafted(shape, found, noise, source)
+        own = noise + _noise_of(tables["layers"], "prefix" if shape == "increments" else shape)
+        drawn |= _shapley(found, noise, source) if shape == "shapley" else _grafted(shape, found, own, source)
+    if len(tables.get("attribution", ())):
+        drawn |= _attribution(attribution_curves(tables["attribution"], prompts, seed), tables["attribution"], source)
     drawn |= _centres(curves, noise, source)
     if "layers" in tables:
         drawn |= _depth(results, noise, source)
     if {"nested_sets", "sets"} <= set(tables) and len(tables["nested_sets"]):
         drawn |= _sets(results, noise, source)
     return drawn | _states(results, source, seed)
+
+
+def _noise_of(layers: pd.DataFrame, kind: str) -> str:
+    """How much a text's recovery changes by another numerical route, in a sentence."""
+    if "recovery_noise" not in layers:
+        return ""
+    changes = layers.loc[(layers["kind"] == kind) & (layers["adapter"] == 0), "recovery_noise"].dropna()
+    if not len(changes):
+        return ""
+    return (
+        f" By another numerical route a text's recovery changes by {changes.median():.1e} (median; at most "
+        f"{changes.max():.1e})."
+    )
 
 
 def curve_rows(curves: Sequence[Curve]) -> tuple[dict[str, Any], ...]:
@@ -93,6 +129,10 @@ def _grafted(shape: str, found: Sequence[Curve], noise: str, source: Source) -> 
     if found:
         centres = [f"{one.corpus} {two_digits(one.centre.value)}" for one in found if one.centre]
         title += f"; centre at {', '.join(centres)} of the depth" if centres else ""
+    if shape == "single" and found:
+        sums = {one.corpus: sum(layer.value for layer in one.layers) for one in found}
+        each = ", ".join(f"{corpus} {two_digits(total)}" for corpus, total in sums.items())
+        legend += f" They sum to {each}: above 1 layers do in part the same, below 1 some of it only together."
     slug = f"layers-{shape}"
     return {slug: Figure(title, source, f"{legend} {BANDS}", noise, f"study-{slug}", curve_rows(found), draw, _LIMIT)}
 
@@ -107,6 +147,20 @@ def _shapley(found: Sequence[Curve], noise: str, source: Source) -> dict[str, Fi
     noise += " Shares are sampled: few orders a prompt widen the intervals."
     draw = partial(layer_bars, x_title="share of the change")
     return {"shapley": Figure(title, source, legend, noise, "study-shapley", curve_rows(found), draw, _LIMIT)}
+
+
+def _attribution(found: Sequence[Curve], table: pd.DataFrame, source: Source) -> dict[str, Figure]:
+    legend = (
+        "Each part's share of the change by integrated gradients, all gates opened together, pooled over prompts; they "
+        f"sum to 1. {BANDS}"
+    )
+    missed = table.groupby("document")["completeness_error"].first()
+    noise = f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
+    limit = "Gradients say how a little more of a gate acts on the way; to graft a layer alone is another question."
+    draw = partial(layer_bars, x_title="share of the change")
+    title = "What gradients attribute to attention and MLP by layer"
+    slug = "attribution"
+    return {slug: Figure(title, source, legend, noise, f"study-{slug}", curve_rows(found), draw, limit)}
 
 
 def _centres(curves: dict[str, tuple[Curve, ...]], noise: str, source: Source) -> dict[str, Figure]:

@@ -17,6 +17,7 @@ from core.study.explanation import explanation
 from core.study.schema import Row
 from core.study.words_table import token_texts
 
+_ENDS = ("end_base", "end_tuned")
 _MEANS = ("js", "js_distance", "tv", "entropy_base", "entropy_tuned")
 
 
@@ -53,6 +54,7 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
         "kl_sum_with_format": with_format.sum or 0.0,
         "tokens_with_format": with_format.n,
         **{f"{name}_mean": found.summary[name].mean for name in _MEANS},
+        **{f"{name}_mean": _mean([getattr(token, name) or 0.0 for token in masked]) for name in _ENDS},
         **asdict(found.concentration),
         **asdict(found.choices),
         "reasoning_text": stretches["reasoning"],
@@ -61,6 +63,25 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
         "connectives": explained.per_100_words,
         **figures,
     }
+
+
+def where_they_part(tokens: Sequence[TokenScore], at: int | None) -> Row:
+    """The prediction at which the two models' answers part: its KL(tuned‖base), and what each puts first.
+
+    Args:
+        tokens: of either answer; up to there both are the same.
+        at: index of the first token that differs; None where there is none, or where there are no two answers.
+    """
+    there = tokens[at] if at is not None and at < len(tokens) else None
+    first = {
+        f"first_{model}": top[0].text if top else None
+        for model, top in (("base", there and there.top_base), ("tuned", there and there.top_tuned))
+    }
+    return {"kl_first_divergence": there.kl_tuned_base if there else None, **first}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fsum(values) / len(values) if values else None
 
 
 def _text_of(tokens: Sequence[TokenScore], part: str) -> str:

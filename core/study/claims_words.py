@@ -11,8 +11,9 @@ import pandas as pd
 from core.study.frames import TIMES_NOISE, Floors, Settings, of_corpus
 from core.study.matched_test import MatchedTest, matched_test
 from core.study.matching import BINS
-from core.study.resampling import Estimate
-from core.study.slopes import slope_with_controls
+from core.study.resampling import Estimate, Floats
+from core.study.slopes import Slope, slope_with_controls
+from core.study.tables import WITH_HEADINGS
 from core.study.verdicts import Measured, number
 
 LEAST_RATIO = 1.1
@@ -23,8 +24,12 @@ TEXTS = {
     ("medical", "tuned"): "the fine-tuned model's medical answers",
     ("medical", "base"): "base's medical answers",
     ("general", "reference"): "general reference answers",
+    ("general", "tuned"): "the fine-tuned model's general answers",
+    ("general", "base"): "base's general answers",
 }
-SLOPES = ("2e", "2f", "2g", "2h", "2i")
+TERMS = dict(zip(TEXTS, ("2a", "2b", "2c", "2d", "2j", "2k"), strict=True))
+EXPLANATIONS = dict(zip(TEXTS, ("2e", "2f", "2g", "2h", "2l", "2m"), strict=True))
+SLOPES = (*EXPLANATIONS.values(), "2i")
 """Claims whose smallest effect is a share of the mean KL per token."""
 _UNMATCHED = 0.1  # standard deviations that matching may leave
 
@@ -32,33 +37,26 @@ _UNMATCHED = 0.1  # standard deviations that matching may leave
 def wording(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
     """The claims of question 2 for which there are rows; those on medical reference answers are primary."""
     prompts, found = tables["prompts"], []
-    for letter, ((corpus, whose), texts) in zip("abcd", TEXTS.items(), strict=True):
-        words = of_corpus(tables["words"], prompts, corpus, whose)
-        words = words[~words["format"].to_numpy(dtype=bool)]
-        if len(words):
-            found.append(_terms(f"2{letter}", texts, words, floors, settings))
-    for letter, ((corpus, whose), texts) in zip("efgh", TEXTS.items(), strict=True):
-        answers = of_corpus(tables["answers"], prompts, corpus, whose)
+    for text, number_ in TERMS.items():
+        words = of_corpus(tables["words"], prompts, *text)
+        if not words["format"].all():
+            found.append(_terms(number_, TEXTS[text], words, floors, settings))
+    for text, number_ in EXPLANATIONS.items():
+        answers = of_corpus(tables["answers"], prompts, *text)
         if len(answers):
-            found.append(_explanations(f"2{letter}", texts, answers, floors, settings))
+            found.append(_explanations(number_, TEXTS[text], answers, floors, settings))
     tuned = of_corpus(tables["answers"], prompts, "medical", "tuned")
     if len(tuned) and tuned["reasoning_share"].nunique() > 1:
         found.append(_reasoning(tuned, floors, settings))
-    return found
+    return sorted(found, key=lambda one: one.number)
 
 
-def _terms(number_: str, texts: str, words: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
-    scores = words["score"].to_numpy(dtype=np.float64)
-    test = matched_test(
-        scores,
-        words["medical"].to_numpy(dtype=bool),
-        pd.factorize(words["document"])[0].astype(np.int64),
-        {name: words[name].to_numpy(dtype=np.float64) for name in BINS},
-        floors.kl,
-        seed=settings.seed,
-        n_permutations=settings.n_permutations,
-        n_resamples=settings.n_resamples,
-    )
+def _terms(number_: str, texts: str, every: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+    words = every[~every["format"].to_numpy(dtype=bool)]
+    test = terms_test(words, floors, settings)
+    headings = ""
+    if len(every) > len(words) and (counted := terms_test(every, floors, settings)):
+        headings = f"; with headings counted in, adjusted {_with_interval(counted.ratio_adjusted)}"
     return Measured(
         number=number_,
         claim=f"Divergence is higher on medical terms, in {texts}",
@@ -69,9 +67,29 @@ def _terms(number_: str, texts: str, words: pd.DataFrame, floors: Floors, settin
         least=LEAST_RATIO,
         p=test.p_ratio_adjusted if test else None,
         n=test.ratio.n if test else 0,
-        noise_only=float(scores.sum() / words["tokens"].sum()) <= TIMES_NOISE * floors.kl,
-        words=_terms_words(test),
+        noise_only=float(words["score"].sum() / words["tokens"].sum()) <= TIMES_NOISE * floors.kl,
+        words=_terms_words(test) + headings,
         threat="a property of words that was not matched, such as part of speech, or words the tagger gets wrong",
+    )
+
+
+def terms_test(words: pd.DataFrame, floors: Floors, settings: Settings) -> MatchedTest | None:
+    """Medical words of one kind of text against other words like them.
+
+    Args:
+        words: rows of the table.
+        floors: of noise.
+        settings: of the draws.
+    """
+    return matched_test(
+        words["score"].to_numpy(dtype=np.float64),
+        words["medical"].to_numpy(dtype=bool),
+        pd.factorize(words["document"])[0].astype(np.int64),
+        {name: words[name].to_numpy(dtype=np.float64) for name in BINS},
+        floors.kl,
+        seed=settings.seed,
+        n_permutations=settings.n_permutations,
+        n_resamples=settings.n_resamples,
     )
 
 
@@ -114,17 +132,14 @@ def _slope(
     answers: pd.DataFrame, of: str, held: list[str], least: float, floors: Floors, settings: Settings, *,
     number_: str, claim: str, unit: str, step: str,
 ) -> Measured:  # fmt: skip
-    tokens = answers["tokens"].to_numpy(dtype=np.float64)
-    kl = answers["kl_sum"].to_numpy(dtype=np.float64) / tokens
-    controls = np.column_stack([np.log(tokens), *(answers[name].to_numpy(dtype=np.float64) for name in held)])
-    found = slope_with_controls(
-        kl, answers[of].to_numpy(dtype=np.float64), controls, settings.seed, settings.n_permutations,
-        settings.n_resamples,
-    )  # fmt: skip
+    kl, found = _slope_of(answers, of, held, ("kl_sum", "tokens"), settings)
     mean = float(kl.mean())
     words = "the answers do not differ in it beyond their length"
     if found and mean > 0:
         words = f"{number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
+        if set(WITH_HEADINGS) <= set(answers) and (answers[WITH_HEADINGS[1]] != answers["tokens"]).any():
+            counted = _slope_of(answers, of, held, WITH_HEADINGS, settings)[1]
+            words += f"; with headings counted in, {_with_interval(counted.slope)} nats per token" if counted else ""
     return Measured(
         number=number_,
         claim=claim,
@@ -139,3 +154,15 @@ def _slope(
         words=words,
         threat="whatever else sets explaining answers apart, such as their subject",
     )
+
+
+def _slope_of(
+    answers: pd.DataFrame, of: str, held: list[str], columns: tuple[str, str], settings: Settings
+) -> tuple[Floats, Slope | None]:
+    """KL per token of each answer, from columns of ΣKL and tokens, and its slope with length held."""
+    kl, tokens = (answers[name].to_numpy(dtype=np.float64) for name in columns)
+    controls = np.column_stack([np.log(tokens), *(answers[name].to_numpy(dtype=np.float64) for name in held)])
+    per_token: Floats = kl / tokens
+    predictor = answers[of].to_numpy(dtype=np.float64)
+    draws = (settings.seed, settings.n_permutations, settings.n_resamples)
+    return per_token, slope_with_controls(per_token, predictor, controls, *draws)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from core.pair.gates import PARTS
 from core.study.choice import KINDS
 from core.study.claims_layers import in_every_adapter, layer_arrays
 from core.study.depth import CURVES, Depth, centre_of_mass, depth_against_random, layer_curve
 from core.study.frames import TIMES_NOISE, Floors, of_corpus
 from core.study.resampling import RESAMPLES, Estimate, Floats, bootstrap_mean_interval, estimate, resampled_sums
 
-SHAPES = (*CURVES, "increments")
+SETS = ("prefix", "suffix", "window-3", "window-5")
+"""Curves of what several layers bring back together; a centre of mass would mean nothing."""
+SHAPES = (*CURVES, "increments", *SETS[1:])
 """Curves of the table `layers`: `prefix` here is recovery from below, `increments` what each layer adds to it."""
 
 
@@ -73,12 +76,12 @@ def layer_curves(
 
 def _shaped(sums: Floats, shape: str) -> Floats:
     """The curve of (…, n_layers + 2) sums."""
-    kind = {"increments": "prefix", "prefix": "single"}.get(shape, shape)  # from below: 1 − what is left
+    kind = "prefix" if shape == "increments" else "single" if shape in SETS else shape  # sets: 1 − what is left
     return layer_curve(sums[..., :-2], sums[..., -2], kind)
 
 
 def _curve(corpus: str, curve: Floats, drawn: Floats, n: int, shape: str) -> Curve:
-    centre = None if shape == "prefix" else _centre(curve, drawn, n)
+    centre = None if shape in SETS else _centre(curve, drawn, n)
     return Curve(corpus, "", tuple(estimate(v, drawn[:, k], n) for k, v in enumerate(curve)), centre, n)
 
 
@@ -119,6 +122,21 @@ def shapley_curves(
             values = tuple(estimate(v, drawn[:, k, layer], len(wide)) for layer, v in enumerate(pooled[k]))
             found.append(Curve(corpus, PART_WORDS.get(part, part), values, centre, len(wide)))
     return tuple(found)
+
+
+def attribution_curves(
+    attribution: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0, n_resamples: int = RESAMPLES
+) -> tuple[Curve, ...]:
+    """What gradients attribute to every layer's attention and MLP, pooled as Shapley shares are.
+
+    Args:
+        attribution, prompts: the tables.
+        seed, n_resamples: of the bootstrap over documents.
+    """
+    part = attribution["projection"].map({name: part for part in ("attn", "mlp") for name in PARTS[part]})
+    own = attribution.assign(part=part, share=attribution["attribution"], adapter=0)
+    shares = own.groupby(["document", "layer", "part"], as_index=False)[["share"]].sum()
+    return shapley_curves(shares, own, prompts, seed, n_resamples)
 
 
 PART_WORDS = {"attn": "attention", "mlp": "MLP"}

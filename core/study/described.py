@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from core.study.choice import KINDS
-from core.study.claims_words import TEXTS
-from core.study.frames import Floors, of_corpus
-from core.study.matched_test import matched_test
-from core.study.matching import BINS
+from core.study.claims_words import TEXTS, terms_test
+from core.study.frames import Floors, Settings, of_corpus
 from core.study.resampling import Estimate, bootstrap_mean_interval, bootstrap_ratio_interval
 from core.study.right_answers import Flips, accuracy, mcnemar
 
@@ -138,7 +136,7 @@ def kl_by_part(words: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tup
 def term_ratios(words: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, seed: int = 0) -> tuple[Described, ...]:
     """Medical over other words by text: unmatched, matched, matched and adjusted, and adjusted with headings.
 
-    Those without headings are the ratios of the claims 2a to 2d; here no labels are permuted.
+    Those without headings are the ratios of the claims on medical terms; here no labels are permuted.
     """
     found: list[Described] = []
     for corpus, whose in TEXTS:
@@ -155,15 +153,7 @@ def term_ratios(words: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, seed
 
 
 def _ratios(words: pd.DataFrame, floors: Floors, seed: int) -> dict[str, Estimate]:
-    test = matched_test(
-        words["score"].to_numpy(dtype=np.float64),
-        words["medical"].to_numpy(dtype=bool),
-        pd.factorize(words["document"])[0].astype(np.int64),
-        {name: words[name].to_numpy(dtype=np.float64) for name in BINS},
-        floors.kl,
-        seed=seed,
-        n_permutations=1,
-    )
+    test = terms_test(words, floors, Settings(seed, n_permutations=1))
     if test is None:
         return {}
     raw = Estimate(test.raw_ratio, None, None, test.ratio.n)
@@ -187,7 +177,7 @@ def frequent_words(words: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def per_answer(answers: pd.DataFrame, prompts: pd.DataFrame) -> Mapping[tuple[str, str], pd.DataFrame]:
-    """Connectives and KL per token of each text that the claims 2e to 2h are about, by corpus and whose."""
+    """Connectives and KL per token of each text that the claims on explanations are about, by corpus and whose."""
     found = {}
     for corpus, whose in TEXTS:
         own = of_corpus(answers, prompts, corpus, whose)

@@ -1,22 +1,28 @@
-"""The layers of one text as rows: grafted alone, left out, from below; by part; in random adapters; Shapley shares.
+"""The layers of one text as rows: grafted alone, left out, from below, from above, side by side; by part; in random
+adapters; Shapley shares; what gradients say.
 
 Knows sweeps and plans; knows nothing of the other prompts.
 """
 
 from collections.abc import Sequence
 
+from core.intervene.integrated import integrate_k, slope_of_k
 from core.intervene.plans import EACH, Plan, sweep_plans
 from core.intervene.random_adapter import random_adapter
 from core.intervene.recovery import PlanResult, Sweep, sweep
 from core.intervene.set_function import Progress, SetFunction, part_of
 from core.intervene.sets import units_of
 from core.intervene.shapley import draw_permutations, shapley_shares
-from core.pair.gates import parse_layers
+from core.measure.noise import noise_of
+from core.pair.gates import PROJECTIONS, parse_layers
 from core.pair.pair import Pair
+from core.study.frames import TIMES_NOISE
 from core.study.schema import Row, Tables
 
 KINDS = {"single": "single", "leave-one-out": "without", "prefix": "prefix"}
 """Kind of sweep → what the table calls it."""
+WINDOWS = {3: "window-3", 5: "window-5"}
+"""Layers in a window → what the table calls it."""
 
 
 def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int], progress: Progress | None = None) -> Tables:
@@ -28,14 +34,17 @@ def sweep_tables(pair: Pair, ids: Sequence[int], predicted: Sequence[int], progr
         predicted: indices of the tokens whose predictions count.
         progress: told the share done, 0..1; may raise to stop.
     """
-    kinds: list[tuple[str, str]] = [(kind, "both") for kind in KINDS] + [
+    kinds: list[tuple[str, str]] = [(kind, "both") for kind in (*KINDS, "suffix")] + [
         (kind, part) for kind in ("single", "leave-one-out") for part in EACH
     ]
     named = [(kind, plan) for kind, part in kinds for plan in sweep_plans(kind, pair.n_layers, part)]
+    for width, kind in WINDOWS.items():
+        if width <= pair.n_layers:
+            named += [(kind, plan) for plan in sweep_plans("window", pair.n_layers, width=width)]
     found = sweep(pair, ids, predicted, [plan for _, plan in named], progress)
     tables: Tables = {"layers": [], "parts": []}
     for (kind, plan), result in zip(named, found.results, strict=True):
-        row = {"kind": KINDS[kind], "layer": _layer(kind, plan, pair.n_layers), **_figures(result, found)}
+        row = {"kind": KINDS.get(kind, kind), "layer": _layer(kind, plan, pair.n_layers), **_figures(result, found)}
         if plan.part == "both":
             tables["layers"].append({"adapter": 0, **row})
         else:
@@ -102,12 +111,41 @@ def shapley_rows(
     ]
 
 
+def attribution_rows(
+    pair: Pair, ids: Sequence[int], predicted: Sequence[int], progress: Progress | None = None
+) -> list[Row]:
+    """Rows of `attribution`, but for their keys; none where there is no difference to attribute.
+
+    Args:
+        pair, ids, predicted, progress: as for `sweep_tables`.
+    """
+    slopes = slope_of_k(pair, ids, predicted).sum(dim=-1)
+    found = integrate_k(pair, ids, predicted, progress=progress)
+    if found.k_recipient < TIMES_NOISE * noise_of(pair).kl:
+        return []
+    shares = -found.values.sum(dim=-1) / found.k_recipient
+    n = len(predicted)
+    return [
+        {
+            "layer": layer,
+            "projection": name,
+            "tokens": n,
+            "slope": float(slopes[layer, column]),
+            "attribution": float(shares[layer, column]),
+            "completeness_error": found.completeness_error,
+            "kl_base_sum": found.k_recipient * n,
+        }
+        for layer in range(pair.n_layers)
+        for column, name in enumerate(PROJECTIONS)
+    ]
+
+
 def _layer(kind: str, plan: Plan, n_layers: int) -> int:
-    """The layer a plan is about: the one grafted, the one left out, or the topmost of a prefix."""
+    """The layer a plan is about: the one grafted or left out, the topmost of a prefix, the lowest of any other set."""
     layers = parse_layers(plan.layers, n_layers)
     if kind == "leave-one-out":
         return (set(range(n_layers)) - set(layers)).pop()
-    return layers[-1]
+    return layers[-1] if kind == "prefix" else layers[0]
 
 
 def _figures(result: PlanResult, found: Sweep) -> Row:

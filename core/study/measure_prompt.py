@@ -15,16 +15,18 @@ from core.measure.answers import first_divergence
 from core.measure.diff import Diff, diff
 from core.measure.multiple_choice import LETTER_PROMPT, NO_REASONING, LetterChoice, letter_choices
 from core.measure.options import Options
+from core.measure.positions import ExtremeTerms, extreme_terms
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Message, Prompt
-from core.study.answer_table import answer_row
-from core.study.layer_tables import control_rows, shapley_rows, sweep_tables
+from core.study.answer_table import answer_row, where_they_part
+from core.study.layer_tables import attribution_rows, control_rows, shapley_rows, sweep_tables
 from core.study.prompts import StudyPrompt
 from core.study.schema import TABLES, Row, Tables
 from core.study.settings import StudySettings
 from core.study.state_table import state_rows
+from core.study.token_table import token_rows
 from core.study.words_table import word_rows
 from core.study.written import LANES, Written, written_answers
 
@@ -174,12 +176,23 @@ class _Asked:
 
     def _add_text(self, whose: str, ids: Sequence[int], finished: str | None, parted: int | None) -> None:
         self._tell("comparing the models on a text", 0.0)
-        found: Diff = diff(self._pair, self._asked, ids)
-        row = answer_row(self._pair, self._asked, ids, found)
+        first = len(self._asked.ids)
+        looked: list[ExtremeTerms] = []
+
+        def look(states: Tensor) -> None:
+            base, tuned = states[:, first - 1 : -1]
+            looked.append(extreme_terms(self._pair.unembed, base, tuned))
+
+        found: Diff = diff(self._pair, self._asked, ids, look=look)
+        tokens = found.tokens[first:]
+        row = answer_row(self._pair, self._asked, ids, found) | where_they_part(tokens, parted)
         more = {"whose": whose, "finished": finished, "first_divergence": parted}
         self._tables.setdefault("answers", []).append(row | more)
-        words = word_rows(found.tokens[len(self._asked.ids) :])
-        self._tables.setdefault("words", []).extend({"whose": whose, **word} for word in words)
+        for table, rows in (
+            ("words", word_rows(tokens)),
+            ("tokens", token_rows(tokens, looked[0], self._pair.prompts)),
+        ):
+            self._tables.setdefault(table, []).extend({"whose": whose, **one} for one in rows)
 
     def _look_inside(self, whose: str, text: Sequence[int]) -> Tensor | None:
         """Layers and states, on the reference, or where there is none on the fine-tuned model's answer."""
@@ -193,6 +206,8 @@ class _Asked:
         ids, predicted = swept_text(pair, self._asked, text, settings)
         if predicted and prompt.swept and settings.measures("layers"):
             found |= sweep_tables(pair, ids, predicted, partial(self._tell, "grafting layers"))
+        if predicted and prompt.swept and settings.measures("attribution"):
+            found["attribution"] = attribution_rows(pair, ids, predicted, partial(self._tell, "following gradients"))
         if predicted and prompt.swept and settings.measures("shapley"):
             seed = settings.seed + prompt.place
             tell = partial(self._tell, "sharing out among layers")

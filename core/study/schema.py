@@ -5,8 +5,10 @@ Knows names and types; what is in the columns says docs/study.md, and whoever fi
 
 from typing import Any
 
-SCHEMA = 2
-"""Form of `study.json`, the journal and the tables; another form is not read."""
+SCHEMA = 3
+"""Form of `study.json`, the journal and the tables; a study of another form does not go on."""
+READABLE = (2, 3)
+"""Forms whose reports are written: form 2 has less in it."""
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -30,7 +32,15 @@ TABLES: dict[str, dict[str, str]] = {
         "unshifted": "number", "marginal": "number", "shifted": "number", "reasoning_text": "text",
         "answer_text": "text", "reasoning_tokens": "integer", "answer_tokens": "integer", "reasoning_finished": "flag",
         "words": "integer", "reasoning_share": "number", "connectives": "number", "medical_terms": "integer",
-        "repetition": "number", "first_divergence": "integer",
+        "repetition": "number", "first_divergence": "integer", "kl_first_divergence": "number",
+        "first_base": "text", "first_tuned": "text", "end_base_mean": "number", "end_tuned_mean": "number",
+    },
+    "tokens": {
+        **_KEY, "whose": "text", "token": "integer", "id": "integer", "text": "text", "part": "text", "kl": "number",
+        "kl_reverse": "number", "js": "number", "tv": "number", "entropy_base": "number", "entropy_tuned": "number",
+        "logp_base": "number", "logp_tuned": "number", "rank_base": "integer", "rank_tuned": "integer",
+        "end_base": "number", "end_tuned": "number", "first_base": "text", "first_tuned": "text", "gained": "text",
+        "gained_term": "number", "lost": "text", "lost_term": "number",
     },
     "words": {
         **_KEY, "whose": "text", "word": "integer", "text": "text", "form": "text", "part": "text", "medical": "flag",
@@ -48,6 +58,10 @@ TABLES: dict[str, dict[str, str]] = {
         **_KEY, "whose": "text", "kind": "text", "layer": "integer", "part": "text", "tokens": "integer",
         "kl_sum": "number", "kl_base_sum": "number", "recovery": "number", "recovery_noise": "number",
         "logit_difference_recovery": "number", "logp_recovery": "number",
+    },
+    "attribution": {
+        **_KEY, "whose": "text", "layer": "integer", "projection": "text", "tokens": "integer", "slope": "number",
+        "attribution": "number", "completeness_error": "number", "kl_base_sum": "number",
     },
     "shapley": {
         **_KEY, "whose": "text", "layer": "integer", "part": "text", "share": "number", "se": "number",

@@ -18,7 +18,9 @@ MEASUREMENTS: dict[str, str] = {
     "reference": "both models on the reference answer, token by token, summed up and by word",
     "answers": "what both models write themselves, and both models on it",
     "letters": "which option's letter each model would answer with",
-    "layers": "layers grafted one by one, left out one by one, and from below, on some prompts",
+    "layers": "layers grafted one by one, left out one by one, from below, from above, and in windows of three and "
+    "five, on some prompts",
+    "attribution": "what gradients say of every projection of every layer, on the same prompts",
     "shapley": "Shapley shares of every layer's attention and MLP, on the same prompts",
     "controls": "the layers again in random adapters, on a few prompts",
     "sets": "the smallest sets of layers that bring back 80 % and 90 %: found on one half of these prompts, scored on "
@@ -85,6 +87,8 @@ class StudySettings:
                 "Controls are layers in random adapters, to be held against the fine-tune's own.",
                 "Measure layers too, or leave controls out.",
             )
+        if self.measures("attribution") and not self.measures("layers"):
+            raise ArgumentError("Attributions are held against what layers bring back.", "Measure layers too.")
         if self.sets_by and not self.measures("layers"):
             raise ArgumentError("Sets are made of what layers bring back.", "Measure layers too.")
         for name in ("max_new_tokens", "batch", "sweep_tokens"):

@@ -26,7 +26,7 @@ from core.study.corpora import Corpus, CorpusRow
 from core.study.journal import TABLES_SQL, VISITS_SQL, n_measured
 from core.study.measure_prompt import Measured
 from core.study.parquet import write_parquet
-from core.study.schema import SCHEMA, SUMMED_UP, TABLES, VISITED, Row, Tables
+from core.study.schema import READABLE, SCHEMA, SUMMED_UP, TABLES, VISITED, Row, Tables
 from core.study.tasks import Visited
 
 RECORD, JOURNAL, LOCK, FOLDER = "study.json", "journal.sqlite", ".lock", "tables"
@@ -216,7 +216,7 @@ def open_store(folder: Path) -> StudyStore:
     Raises:
         StudyError: there is none, it cannot be read, or another process holds it.
     """
-    record = read_record(folder)
+    record = read_record(folder, (SCHEMA,))
     if not (folder / JOURNAL).is_file():
         raise StudyError(f"{folder} has lost its {JOURNAL}.", "Start the study anew in another folder.")
     lock = _locked(folder)
@@ -231,17 +231,21 @@ def open_store(folder: Path) -> StudyStore:
     return StudyStore(folder, lock, journal, record)
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, forms: Sequence[int] = READABLE) -> dict[str, Any]:
     """What `study.json` says; takes no lock, so that a running study can be looked at.
 
+    Args:
+        folder: of the study.
+        forms: of its tables that will do.
+
     Raises:
-        StudyError: there is no study in the folder.
+        StudyError: there is no study in the folder, or its tables have another form.
     """
     try:
         found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"There is no study in {folder}.", "Start one with `study run`.") from error
-    if found.get("schema_version") != SCHEMA:
+    if found.get("schema_version") not in forms:
         raise StudyError(
             f"The study in {folder} was made by another version of Graft: its tables have form "
             f"{found.get('schema_version')}, and this version reads form {SCHEMA}.",

@@ -128,6 +128,8 @@ TABLES: dict[str, dict[str, Column]] = {
     },
 }
 
+WITH_HEADINGS = ("kl_sum_with_format", "tokens_with_format")
+"""Columns of `answers` that are kept where there are such: ΣKL(tuned‖base) and tokens with headings counted in."""
 KEYS = {
     "prompts": ("document",),
     "answers": ("document", "whose"),
@@ -159,7 +161,7 @@ def empty_table(name: str) -> pd.DataFrame:
 
 
 def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The columns of a table, in order, after a look at them; further columns are left out.
+    """The columns of a table, in order, after a look at them; all others but `WITH_HEADINGS` are left out.
 
     Raises:
         ArgumentError: there is no such table.
@@ -169,7 +171,8 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(f"The table {name} lacks {', '.join(missing)}.", "Run the study again.")
-    found = frame[list(columns)]
+    more = [column for column in WITH_HEADINGS if name == "answers" and column in frame.columns]
+    found = frame[[*columns, *more]]
     for column, of in columns.items():
         if len(found) and not _IS_KIND[of.kind](found[column]):
             raise DataError(f"{name}.{column} holds {found[column].dtype}, not {of.kind}.", "Run the study again.")

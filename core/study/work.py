@@ -8,8 +8,8 @@ from core.study.passes import REACHES
 from core.study.prompts import StudyPrompt
 from core.study.settings import StudySettings
 
-_TEXT = 10.0
-"""Comparing both models on one text, every token over the whole vocabulary, once more for the noise."""
+_TEXT = 11.0
+"""Comparing both models on one text, every token over the whole vocabulary, once more for the noise; its words."""
 _LETTERS = 6.0
 _STATES = 2.0
 _WRITTEN_TOKEN = 0.06
@@ -17,8 +17,11 @@ _WRITTEN_TOKEN = 0.06
 _GRAFTED = 0.5
 """Layers below the one grafted are read once for all grafts, so a sweep costs about half of its grafts."""
 _SET = 0.75
-_CURVES_AND_PARTS = 7
-"""Grafts a layer in one sweep: alone, left out and from below; its attention and MLP alone and left out."""
+_CURVES_AND_PARTS = 10
+"""Grafts a layer in one sweep: alone, left out, from below, from above, in two windows; its attention and MLP alone and
+left out."""
+_GRADIENTS = 31.0
+"""Seven forward and backward passes."""
 _ADAPTER = 5.0
 """Beginning with one more adapter: both of its ends, and their noise."""
 
@@ -33,6 +36,7 @@ def prompt_work(prompt: StudyPrompt, settings: StudySettings, n_layers: int) -> 
     work += _STATES * asks("representations")
     if prompt.swept:
         work += _GRAFTED * n_layers * _CURVES_AND_PARTS * asks("layers")
+        work += _GRADIENTS * asks("attribution")
         work += _GRAFTED * n_layers * 2 * settings.permutations * asks("shapley")
     if prompt.controlled and asks("controls"):
         work += settings.random_adapters * (_ADAPTER + _GRAFTED * n_layers * len(settings.control_kinds))

@@ -10,7 +10,9 @@ from pathlib import Path
 import streamlit as st
 
 from core.errors import GraftError
+from core.present.study_layer_figures import CURVE_WORDS
 from core.study.choice import KINDS, PRESETS, CorpusChoice, Kind, parse_corpus
+from core.study.depth import CURVES
 from core.study.settings import MEASUREMENTS, StudySettings
 from core.study.shelf import study_folder
 from core.study.uploads import SUFFIXES, Upload, choice_of_upload, upload_of
@@ -71,11 +73,11 @@ def choose_study() -> AskedStudy | None:
         bad = st.radio("A row that cannot be used", list(BAD), format_func=BAD.__getitem__, key="study_bad")
     with right:
         uploads, own = _choose_uploads(bad == "skip")
-    measurements, numbers = _choose_measurements()
+    measurements, curves, numbers = _choose_measurements()
     try:
         choices = [replace(parse_corpus(spec), skip_bad=bad == "skip") for spec in chosen] + own
         corpora = tuple(replace(choice, rows=int(rows)) for choice in choices)
-        settings = StudySettings(corpora, measurements=measurements, **numbers)
+        settings = StudySettings(corpora, measurements=measurements, control_kinds=curves, **numbers)
         return AskedStudy(study_folder(name), settings, uploads)
     except GraftError as error:
         show_error(error)
@@ -119,7 +121,7 @@ def _kind(value: str | None) -> Kind:
     return "general" if value == "general" else "medical"
 
 
-def _choose_measurements() -> tuple[tuple[str, ...], dict[str, int]]:
+def _choose_measurements() -> tuple[tuple[str, ...], tuple[str, ...], dict[str, int]]:
     numbers: dict[str, int] = {}
     with st.expander("What is measured, and on how much"):
         chosen = st.multiselect(
@@ -133,4 +135,13 @@ def _choose_measurements() -> tuple[tuple[str, ...], dict[str, int]]:
                 numbers[name] = int(
                     st.number_input(label, least, largest, value, key=f"study_{name}", help=words, width="stretch")
                 )
-    return tuple(name for name in MEASUREMENTS if name in chosen), numbers
+        curves = st.pills(
+            "Curves in random adapters", list(CURVES), default=["single"], selection_mode="multi",
+            format_func=CURVE_WORDS.__getitem__, key="study_control_kinds",
+            help="Whether a curve lies higher than chance is told from these alone; each costs as much again.",
+        )  # fmt: skip
+    return (
+        tuple(name for name in MEASUREMENTS if name in chosen),
+        tuple(kind for kind in CURVES if kind in curves),
+        numbers,
+    )

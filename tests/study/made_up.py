@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.pair.gates import PROJECTIONS
 from core.study.choice import parse_corpus
 from core.study.results import Results, read_results
 from core.study.schema import SCHEMA
@@ -74,6 +75,23 @@ def full_tables(seed: int = 0, **planted: float) -> dict[str, pd.DataFrame]:
         kl_sum_with_format=2 * tables["answers"]["kl_sum"],
         tokens_with_format=tables["answers"]["tokens"] + 4,
         top_1pct=draw.uniform(0.1, 0.2, n), top_5pct=draw.uniform(0.3, 0.4, n), top_10pct=draw.uniform(0.5, 0.6, n),
+    )  # fmt: skip
+    tables["tokens"] = pd.DataFrame(
+        [
+            {"document": one, "whose": "reference", "token": k, "part": "answer", "kl": 0.1 * k, "entropy_base": k % 5,
+             "gained": " lung", "gained_term": 0.05, "lost": " the", "lost_term": -0.02}
+            for one in ids[:6]
+            for k in range(10)
+        ]
+    )  # fmt: skip
+    tables["attribution"] = pd.DataFrame(
+        [
+            {"document": one, "layer": layer, "projection": name, "attribution": 1 / 84, "completeness_error": 1e-3,
+             "kl_base_sum": 2.0}
+            for one in ids[:5]
+            for layer in range(12)
+            for name in PROJECTIONS
+        ]
     )  # fmt: skip
     tables["shapley"] = pd.DataFrame(
         [

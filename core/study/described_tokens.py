@@ -1,0 +1,83 @@
+"""What single tokens say: divergence along the text and by how sure base was, and the words it is about.
+
+Knows the tables `prompts` and `tokens`; gives no verdicts.
+"""
+
+import numpy as np
+import pandas as pd
+
+from core.study.choice import KINDS
+from core.study.described import Described
+from core.study.frames import of_corpus
+from core.study.resampling import bootstrap_ratio_interval
+
+FIFTHS = ("first fifth", "second", "third", "fourth", "last")
+SURE = ("surest fifth", "second", "third", "fourth", "least sure")
+"""Of the tokens, by the entropy of base's prediction."""
+_SCORED = ("reasoning", "answer")
+Bins = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def whose_tokens(tokens: pd.DataFrame) -> str:
+    """Whose texts are looked at: references, since all models read the same ones; else what the fine-tune wrote."""
+    return "reference" if (tokens["whose"] == "reference").any() else "tuned"
+
+
+def kl_along_text(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """KL(tuned‖base) per token over the fifths of each text, by corpus; texts under five tokens are left out."""
+    found: list[Described] = []
+    for corpus in KINDS:
+        own = _scored(tokens, prompts, corpus)
+        size = own.groupby("document")["token"].transform("size")
+        own = own[size >= len(FIFTHS)]
+        place = own.groupby("document").cumcount() * len(FIFTHS) // size.loc[own.index]
+        found += _by_bin(own, place.to_numpy(dtype=np.int64), corpus, FIFTHS, seed)
+    return tuple(found)
+
+
+def kl_by_entropy(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """KL(tuned‖base) per token over fifths of a corpus's tokens by the entropy of base, the surest first."""
+    found: list[Described] = []
+    for corpus in KINDS:
+        own = _scored(tokens, prompts, corpus)
+        order = own["entropy_base"].rank(method="first").to_numpy(dtype=np.float64) - 1
+        found += _by_bin(own, (order * len(SURE) // max(len(own), 1)).astype(np.int64), corpus, SURE, seed)
+    return tuple(found)
+
+
+def words_moved(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
+    """Words that most often gained or lost most at a token, by the terms they had there.
+
+    Returns:
+        Columns `text`, `way` (`gained` or `lost`), `count` (of tokens), `nats` (sum of its terms over all of the
+        corpus's tokens; below 0 where it lost), the largest of either way first.
+    """
+    own = _scored(tokens, prompts, corpus)
+    found = []
+    for way in ("gained", "lost"):
+        grouped = own.groupby(way)[f"{way}_term"].agg(["size", "sum"]).reset_index()
+        moved = grouped.set_axis(["text", "count", "nats"], axis=1).assign(way=way, nats=grouped["sum"] / len(own))
+        found.append(moved.sort_values(["nats", "text"], ascending=[way == "lost", True]))
+    return pd.concat(found)[["text", "way", "count", "nats"]].reset_index(drop=True)
+
+
+def _scored(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
+    """Scored tokens of one corpus's texts, in order."""
+    own = of_corpus(tokens, prompts, corpus, whose_tokens(tokens))
+    return own[own["part"].isin(_SCORED)].sort_values(["document", "token"], kind="stable").reset_index(drop=True)
+
+
+def _by_bin(
+    own: pd.DataFrame,
+    bins: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    corpus: str,
+    names: tuple[str, ...],
+    seed: int,
+) -> list[Described]:
+    found = []
+    for number, name in enumerate(names):
+        sums = own[bins == number].groupby("document")["kl"].agg(["sum", "size"])
+        if len(sums):
+            above, below = (sums[column].to_numpy(dtype=np.float64) for column in ("sum", "size"))
+            found.append(Described(corpus, corpus, name, bootstrap_ratio_interval(above, below, seed)))
+    return found

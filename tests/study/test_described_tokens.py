@@ -1,0 +1,71 @@
+"""Figures of single tokens, from tables small enough to count by hand."""
+
+import pandas as pd
+import pytest
+
+from core.study.curves import attribution_curves
+from core.study.described_tokens import kl_along_text, kl_by_entropy, words_moved
+
+PROMPTS = pd.DataFrame({"document": ["a", "b", "c"], "corpus": ["medical", "medical", "general"]})
+
+
+def tokens_of(document: str, kl: list[float], whose: str = "reference", **more: object) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"document": document, "whose": whose, "token": range(len(kl)), "part": "answer", "kl": kl,
+         "entropy_base": kl, "gained": " a", "gained_term": 0.5, "lost": " b", "lost_term": -0.25, **more}
+    )  # fmt: skip
+
+
+def test_fifths_of_every_text() -> None:
+    tokens = pd.concat(
+        [
+            tokens_of("a", [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]),
+            tokens_of("b", [3, 4, 5, 6, 7]),
+            tokens_of("b", [99.0] * 5, whose="tuned"),
+            tokens_of("a", [99.0] * 4, part="format", token=range(10, 14)),
+            tokens_of("c", [1.0] * 4),  # too short for fifths
+        ]
+    )
+    found = kl_along_text(tokens.sample(frac=1, random_state=0), PROMPTS)
+    assert {one.corpus for one in found} == {"medical"}
+    # two tokens of a and one of b in each fifth
+    assert [one.estimate.value for one in found] == pytest.approx([5 / 3, 8 / 3, 11 / 3, 14 / 3, 17 / 3])
+    assert [one.estimate.n for one in found] == [2] * 5
+
+
+def test_fifths_by_how_sure_base_was() -> None:
+    tokens = pd.concat([tokens_of("a", [5, 1, 4, 2, 3]), tokens_of("c", [2.0] * 5)])
+    found = kl_by_entropy(tokens, PROMPTS)
+    assert [one.estimate.value for one in found if one.corpus == "medical"] == [1, 2, 3, 4, 5]
+    assert [one.estimate.value for one in found if one.corpus == "general"] == [2] * 5
+
+
+def test_words_that_gained_and_lost() -> None:
+    tokens = pd.concat(
+        [
+            tokens_of("a", [1.0] * 3),
+            tokens_of("b", [1.0], gained=" c", gained_term=3.0, lost=" d", lost_term=-0.75),
+            tokens_of("c", [1.0], gained=" general", gained_term=9.0),
+        ]
+    )
+    found = words_moved(tokens, PROMPTS, "medical")
+    assert list(found.itertuples(index=False, name=None)) == [
+        (" c", "gained", 1, 0.75),
+        (" a", "gained", 3, 0.375),
+        (" b", "lost", 3, -0.1875),
+        (" d", "lost", 1, -0.1875),
+    ]
+
+
+def test_attributions_are_pooled_by_divergence() -> None:
+    attribution = pd.DataFrame(
+        [
+            {"document": document, "layer": layer, "projection": name, "attribution": share, "kl_base_sum": weight}
+            for document, weight, shares in (("a", 3.0, (0.5, 0.25)), ("b", 1.0, (0.1, 0.05)))
+            for layer in range(2)
+            for name, share in zip(("q_proj", "down_proj"), shares, strict=True)
+        ]
+    )
+    found = {curve.part: curve for curve in attribution_curves(attribution, PROMPTS, n_resamples=50)}
+    assert found["attention"].layers[1].value == pytest.approx((3 * 0.5 + 0.1) / 4)
+    assert found["MLP"].layers[0].value == pytest.approx((3 * 0.25 + 0.05) / 4)
