@@ -23,10 +23,12 @@ import torch
 from benchmarks.ask_page import question_of
 from benchmarks.common import in_a_thread, spread, write
 from core import load_pair
+from core.generate.batch import Batch
 from core.generate.lane import Lane
-from core.generate.lanes import Decoding
+from core.generate.lanes import Decoding, start_alone
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
+from core.generate.seat import Seat
 from core.generate.worker import Worker
 from core.generate.writing import Job, Writing
 from core.measure.noise import noise_of
@@ -263,6 +265,30 @@ def together(pair: Pair) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
+def together_without_colours(pair: Pair) -> dict[str, Any]:
+    """The same eight in one batch and in turn, unscored, in this thread: what decoding together gains by itself."""
+    prompts = [pair.prompts.chat([Message(role="user", content=question)]) for question in QUESTIONS]
+    lanes = lanes_of(pair)
+
+    def at_once() -> None:
+        batch = Batch(pair)
+        for prompt in prompts:
+            start_alone(batch, Seat(pair, prompt.ids, lanes, Sampling(), NEW_TOGETHER))
+        while batch.n_rows:
+            batch.step()
+
+    def by_turns() -> None:
+        for prompt in prompts:
+            decoded(pair, prompt, lanes, NEW_TOGETHER)
+
+    taken = {name: times[0] for name, times in in_turn({"at once": at_once, "in turn": by_turns}, 1, warm=0).items()}
+    return {
+        "seconds": {name: round(seconds, 1) for name, seconds in taken.items()},
+        "speed_at_once_against_in_turn": _ratio(taken, "in turn", "at once"),
+    }
+
+
 def _loaded(dtype: str) -> Pair:
     pair = load_pair("demo", dtype=dtype)
     noise_of(pair)  # before the ends are taken away, one of which pads a prompt there
@@ -289,6 +315,7 @@ def main() -> None:
             own |= in_a_thread(partial(side_by_side, pair, prompt, options.runs))
         if "together" in options.only:
             own["together"] = together(pair)
+            own["together_without_colours"] = in_a_thread(partial(together_without_colours, pair))
         figures[dtype] = own
     if options.print_only:
         print(json.dumps(figures, indent=1))
