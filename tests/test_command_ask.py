@@ -1,6 +1,9 @@
 """`ask` beyond three lanes: patched and amplified hybrids, forks, shared noise, cross-scores, letters."""
 
+import csv
+import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +84,17 @@ def test_options_in_the_question_give_letters(folders: TinyFolders) -> None:
         assert sum(own["choice"]["probabilities"]) == pytest.approx(1)
         assert own["flipped"] == (own["choice"]["chosen"] != letters[0]["choice"]["chosen"])
     assert ask(folders).report["letters"] is None
+
+
+def test_answers_are_written_as_a_table_or_picture(folders: TinyFolders, tmp_path: Path) -> None:
+    table, page = tmp_path / "answers.csv", tmp_path / "answers.html"
+    lanes = by_name(ask(folders, "--out", str(table)))
+    by_name(ask(folders, "--out", str(page)))
+    about, *rows = table.read_text().split("\n", 1)
+    found = list(csv.DictReader(io.StringIO(rows[0])))
+    assert [row["text"] for row in found] == [lane["text"] for lane in lanes.values()]
+    assert about.rsplit(" ", 1)[1] in page.read_text()  # the same data hash
+    assert ask(folders, "--out", str(tmp_path / "answers.txt")).code == 2
 
 
 @pytest.mark.parametrize(

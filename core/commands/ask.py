@@ -16,8 +16,11 @@ from core.measure.options import parse_options
 from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, thirds
 from core.pair.pair import Pair
 from core.pair.prompts import Prompt
+from core.present.answers_figure import answers_figure
+from core.present.figures import FORMS
 from core.present.forks import MAX_FORKS, Fork, checked_fork, first_choice, fork_from, fork_lane, typed_ids
 from core.present.hybrids import Hybrid, hybrids_from, lane_names
+from core.present.provenance import source_of
 from core.present.reports import AskReport, ForkAnswer, LaneLetters
 from core.present.texts import ask_text
 
@@ -67,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Answers one question once a lane."""
-    check_out(arguments.out, ("json",))
+    check_out(arguments.out, FORMS)
     sampling = Sampling(arguments.temperature, arguments.top_p, arguments.seed, arguments.coupled)
     asked_forks = [fork_from(text) for text in arguments.fork_at]
     if len(asked_forks) > MAX_FORKS:
@@ -97,7 +100,10 @@ def run(arguments: argparse.Namespace) -> None:
         letters=_letters(pair, arguments, lanes),
         warnings=pair.adapter.warnings,
     )
-    emit(report, ask_text(report), arguments)
+    written = [*answers.lanes, *(fork.answer for fork in forks)]
+    forked = {fork.answer.name: fork.fork for fork in forks}
+    source = source_of(pair, arguments.question)
+    emit(report, ask_text(report), arguments, answers_figure(source, written, forked, hybrids))
 
 
 def _forks(

@@ -12,6 +12,7 @@ import altair as alt
 from core.intervene.why import LayerEffects
 from core.measure.summary import Bin
 from core.present.colour import BACKGROUND
+from core.present.drawing import drawn
 from core.train.settings import CurvePoint
 
 FONT = "system-ui, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif"
@@ -175,4 +176,4 @@ def bins_chart(rows: Rows, along: str) -> Any:
 
 def write_svg(chart: Any, path: Path) -> None:
     """Writes a chart as SVG."""
-    chart.save(str(path), format="svg")
+    path.write_bytes(drawn(chart, "svg"))

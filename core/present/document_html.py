@@ -9,7 +9,7 @@ import re
 from core.present.charts import FONT, themed
 from core.present.colour import BACKGROUND, SPEAKERS, Themed
 from core.present.document import Block, Cards, Code, Document, Items, Picture, Section, Table, Text
-from core.present.figures import drawn
+from core.present.drawing import drawn
 from core.present.study_cards import VERDICTS, Card, Strip
 
 # What charts are drawn with, and what it becomes on a dark page.

@@ -15,7 +15,7 @@ import typst
 from core.pair.home import ASSETS
 from core.present.charts import themed
 from core.present.document import Block, Cards, Code, Document, Items, Picture, Table, Text
-from core.present.figures import drawn
+from core.present.drawing import drawn
 from core.present.study_cards import VERDICTS
 
 TEMPLATE = ASSETS / "report.typ"

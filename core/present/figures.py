@@ -18,10 +18,10 @@ import altair as alt
 
 from core.present.charts import FONT, Rows, themed
 from core.present.colour import BACKGROUND, text_on
+from core.present.drawing import drawn
 from core.present.provenance import Source
 
 FORMS = ("png", "svg", "pdf", "html", "csv", "json")
-SANS = "'DejaVu Sans', 'Noto Sans', sans-serif"
 _LINE = 105  # characters of a line above a chart
 LIMIT = "It shows where the two models disagree, not why and not which is right."
 
@@ -129,19 +129,6 @@ small {{ opacity: 0.75; overflow-wrap: anywhere; }} svg {{ max-width: 100%; heig
 {html.escape(self.source.line)} · data SHA-256 {self.data_hash}</small></p>
 </body></html>
 """
-
-
-def drawn(chart: Any, kind: str) -> bytes:
-    """A chart as PNG (at twice the size), SVG or PDF, drawn on this machine."""
-    if kind == "svg":
-        text = io.StringIO()
-        chart.save(text, format="svg")
-        return text.getvalue().encode()
-    file = io.BytesIO()
-    chart = chart.copy(deep=["config"])
-    chart.config.font = SANS  # fonts that have every sign: a minus must not fall out of its line
-    chart.save(file, format=kind, **({"scale_factor": 2} if kind == "png" else {}))
-    return file.getvalue()
 
 
 def table(rows: tuple[dict[str, Any], ...], about: str, data_hash: str) -> bytes:

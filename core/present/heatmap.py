@@ -19,7 +19,8 @@ from core.measure.units import Unit, units
 from core.pair.parts import MASKS
 from core.present.charts import FONT
 from core.present.colour import BACKGROUND, colour_of, stops, text_on
-from core.present.figures import LIMIT, SANS, drawn, table
+from core.present.drawing import SANS, drawn
+from core.present.figures import LIMIT, table
 from core.present.provenance import Source
 from core.present.strip import display_texts
 from core.present.texts import two_digits

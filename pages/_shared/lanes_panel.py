@@ -12,6 +12,7 @@ import streamlit as st
 from core.measure.answers import parted_at
 from core.measure.noise import noise_of
 from core.measure.tokens import TokenScore
+from core.present.answers_figure import ENDINGS
 from core.present.forks import Fork, coloured_lane, fork_title, fork_words
 from core.present.hybrids import Hybrid, lane_title
 from core.present.live import LiveRun
@@ -28,7 +29,6 @@ FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
 """From the click so long is waited for a first token, and later, at every look, so long; seconds between two looks."""
 _NO_STATUS = "<style>.stStatusWidget { display: none; }</style>"
 """Streamlit shows a Stop of its own while a script runs for half a second; it would stop the page, not the answer."""
-_ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped", "failed": "cut off"}
 
 
 def draw_live(run: LiveRun, simple: bool = False) -> None:
@@ -176,5 +176,5 @@ def _whole(base: _Shown, other: _Shown) -> bool | None:
 
 def _note(finished: str | None, speed: float | None, n_tokens: int) -> str:
     pace = f"{two_digits(speed)} tokens/s" if speed else ""
-    ending = _ENDINGS.get(finished or "", "")
+    ending = ENDINGS.get(finished or "", "")
     return " · ".join(part for part in (f"{n_tokens} tokens", pace, ending) if part)

@@ -5,9 +5,13 @@ Knows the order of things; each is drawn by its own module.
 
 import streamlit as st
 
+from core.present.answers_figure import answers_figure
+from core.present.figures import Figure
+from core.present.provenance import Source, provenance_line
 from core.present.runs import RunReport
 from pages._shared.asking import draw_link
 from pages._shared.cross_panel import draw_cross
+from pages._shared.exports import draw_exports
 from pages._shared.history import draw_downloads
 from pages._shared.lanes_panel import draw_report
 from pages._shared.legend import draw_legend
@@ -32,9 +36,18 @@ def draw_result(report: RunReport | None, simple: bool) -> None:
     with st.expander("Numbers"):
         draw_numbers(report)
     with st.container(horizontal=True):
+        draw_exports(_answers(report), "answers")
         draw_downloads(report)
         with st.popover("Link"):
             draw_link(report.settings, report.messages[-1]["content"])
+
+
+def _answers(report: RunReport) -> Figure:
+    """All answers of a run as a figure to keep."""
+    made, question = report.provenance, report.messages[-1]["content"]
+    source = Source(made.pair or "run", provenance_line(made), question)
+    forks = {lane.answer.name: lane.fork for lane in report.lanes if lane.fork is not None}
+    return answers_figure(source, [lane.answer for lane in report.lanes], forks, report.settings.hybrids)
 
 
 def draw_recorded(simple: bool) -> RunReport | None:

@@ -18,7 +18,7 @@ from core.present.charts import bin_rows, bins_chart, effect_rows, effects_chart
 from core.present.figures import FORMS, Figure
 from core.present.provenance import Source
 
-HOSTILE = "What is <img src=x onerror=alert(1)> reflux?"
+HOSTILE = "What is <img src=x onerror=alert(1)> reflux?\x0b\x00\x1b\uffff"
 
 
 def effects() -> LayerEffects:

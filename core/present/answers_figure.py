@@ -1,0 +1,102 @@
+"""Answers to one question as something to keep: beside each other in a picture or page, one line a lane in a table.
+
+Knows answers and figures; runs nothing.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from core.generate.record import LaneAnswer
+from core.present.charts import Rows
+from core.present.figures import Figure
+from core.present.forks import Fork
+from core.present.hybrids import Hybrid, lane_title, lane_word
+from core.present.provenance import Source
+from core.present.texts import two_digits
+
+ENDINGS = {"end": "finished", "length": "cut at the token limit", "stopped": "stopped", "failed": "cut off"}
+"""How an answer ended, in words."""
+_LINE = 106  # characters
+_LEGEND = (
+    "Answers of the models to one question, and how far each lane is from base and from fine-tuned on its own tokens: "
+    "mean KL(lane‖base) and KL(lane‖fine-tuned), nats; 0 is the same distribution."
+)
+_NOISE = "± is by how much a mean changes when the answer is read by another numerical route."
+_LIMIT = "It shows what the models wrote, not which of it is right."
+
+
+def answers_figure(
+    source: Source, answers: Sequence[LaneAnswer], forks: Mapping[str, Fork], hybrids: Sequence[Hybrid]
+) -> Figure:
+    """The answers of one run.
+
+    Args:
+        source: models and question.
+        answers: in the order shown.
+        forks: lane → where it left another answer; of the lanes that are forks.
+        hybrids: of the run.
+    """
+    rows = tuple(_row(answer, _title(answer.name, forks, hybrids)) for answer in answers)
+    return Figure("Answers side by side", source, _LEGEND, _NOISE, "answers", rows, answers_chart, _LIMIT)
+
+
+def answers_chart(rows: Rows) -> Any:
+    """Texts under each other, each under its lane's name and figures.
+
+    Args:
+        rows: as those of `answers_figure`.
+    """
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        lines += [{"text": row["lane"], "bold": True}, {"text": _figures(row), "bold": False}]
+        for paragraph in str(row["text"]).splitlines() or ["(nothing)"]:
+            lines += [{"text": line, "bold": False} for line in textwrap.wrap(paragraph, _LINE)]
+        lines.append({"text": "", "bold": False})
+    data = alt.Data(values=[{**line, "y": number} for number, line in enumerate(lines)])
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.5, len(lines) - 0.5], reverse=True, nice=False))
+    base = alt.Chart(data)
+    layers = [
+        base.transform_filter("datum.bold" if bold else "!datum.bold")
+        .mark_text(align="left", fontSize=12, fontWeight="bold" if bold else "normal", limit=720)
+        .encode(x=alt.value(0), y=y, text="text:N")
+        for bold in (True, False)
+    ]
+    return alt.layer(*layers).properties(width=700, height=16 * len(lines))
+
+
+def _row(answer: LaneAnswer, title: str) -> dict[str, Any]:
+    return {
+        "lane": title,
+        "text": answer.text,
+        "tokens": len(answer.ids),
+        "ended": ENDINGS.get(answer.finished, answer.finished),
+        "reasoning": {None: "none", True: "finished", False: "not finished"}[answer.reasoning_finished],
+        "kl_to_base": answer.kl_to_base,
+        "kl_to_base_noise": answer.kl_to_base_noise,
+        "kl_to_tuned": answer.kl_to_tuned,
+        "kl_to_tuned_noise": answer.kl_to_tuned_noise,
+        "repetition": answer.repetition,
+    }
+
+
+def _title(name: str, forks: Mapping[str, Fork], hybrids: Sequence[Hybrid]) -> str:
+    if name not in forks:
+        return lane_title(name, hybrids)
+    fork = forks[name]
+    parent, model = (lane_word(lane, hybrids) for lane in (fork.parent, fork.model))
+    return f"{lane_word(name, hybrids)}: leaves {parent}'s answer at token {fork.at}, {model} writes on"
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    said = [f"{row['tokens']} tokens, {row['ended']}"]
+    if row["reasoning"] == "not finished":
+        said.append("reasoning not finished: no final answer")
+    said += [
+        f"KL to {model} {two_digits(row[f'kl_to_{key}'])} ± {two_digits(row[f'kl_to_{key}_noise'])}"
+        for key, model in (("base", "base"), ("tuned", "fine-tuned"))
+        if row[f"kl_to_{key}"] is not None
+    ]
+    return " · ".join(said)
