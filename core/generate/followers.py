@@ -5,7 +5,7 @@ read than others read nothing in the first places of the pass, and nothing ever 
 knows no scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -76,11 +76,14 @@ class Followers:
         self._gates = None
 
     @contextmanager
-    def reading(self) -> Iterator[dict[tuple[Seat, int, Model], Tensor]]:
+    def reading(self, waiting: Container[Seat] = ()) -> Iterator[dict[tuple[Seat, int, Model], Tensor]]:
         """Reads what has been written since the last time, but for each lane's last token.
 
         Where the body of the `with` fails, nothing has been read, and the next time reads it again. Without gradients
         only.
+
+        Args:
+            waiting: seats for which nothing is read yet.
 
         Yields:
             By seat, lane and model, the (n, d_model) states after each token read: each predicts the next one.
@@ -88,7 +91,7 @@ class Followers:
         Raises:
             DeviceMemoryError: the device ran out of memory; everything is as it was before.
         """
-        new = [row.seat.tokens[row.lane][row.read : -1] for row in self._rows]
+        new = [[] if row.seat in waiting else row.seat.tokens[row.lane][row.read : -1] for row in self._rows]
         width = max(map(len, new), default=0)
         if not width or self._cache is None:
             yield {}

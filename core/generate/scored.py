@@ -66,10 +66,12 @@ class ScoredDecoding(Iterator[Update]):
                 prefill.advance(POSITIONS_AT_ONCE)
             self.read = prefill.read()
             step = self._scoring.enter(self._batch, self.seat, *prefill.result())
-            if not self.seat.writing:
-                self._scoring.begin(self.seat)
         else:
             self._scoring.begin(self.seat)
             step = self._batch.step()[self.seat]
+            self._scoring.advance()
+        if not self.seat.writing:
+            while self._scoring.is_beginning(self.seat):
+                self._scoring.begin(self.seat)
             self._scoring.advance()
         return Update(step.tokens, step.finished, self._scoring.take(self.seat))

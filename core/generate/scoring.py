@@ -6,6 +6,7 @@ together, every few tokens. Knows seats and position scores; knows nothing of re
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -85,11 +86,12 @@ class Scoring:
         self._followers = Followers(pair)
         self._scored: dict[Seat, list[int]] = {}
         self._found: dict[Seat, list[LaneScores]] = {}
-        self._beginnings: dict[Seat, list[_Stretch]] = {}
+        self._beginnings: dict[Seat, Iterator[LaneScores]] = {}
 
     @torch.no_grad()
     def enter(self, batch: Batch, seat: Seat, cache: RowCache, states: Tensor) -> Step:
-        """Lets a seat into a batch whose prompt has been read. `begin`, before the next step, scores its first tokens.
+        """Lets a seat into a batch whose prompt has been read. `begin`, before every step as long as `is_beginning`,
+        scores its first tokens.
 
         Args:
             batch: where it writes.
@@ -101,19 +103,30 @@ class Scoring:
         self._scored[seat], self._found[seat] = [0] * len(seat.lanes), []
         step = batch.join(seat, cache, states)
         read: dict[Model, Tensor] = {"base": states[-2], "tuned": states[-1]}
-        self._beginnings[seat] = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
+        stretches = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
+        self._beginnings[seat] = chain.from_iterable(map(self._of_beginning, stretches))
         return step
+
+    def is_beginning(self, seat: Seat) -> bool:
+        """Whether first tokens of a seat are not scored yet; what it writes meanwhile waits."""
+        return seat in self._beginnings
 
     @torch.no_grad()
     def begin(self, seat: Seat) -> None:
-        """Scores the first tokens of a seat that has entered, once they have been shown.
+        """Scores first tokens of a seat that has entered, once they have been shown; a long beginning piece by piece.
 
         Raises:
             DeviceMemoryError: the device ran out of memory.
         """
-        for stretch in self._beginnings.pop(seat, ()):
+        n_scored = 0
+        while seat in self._beginnings and n_scored < UNEMBEDDED_AT_ONCE:
             with memory_for("Scores of the first tokens"):
-                self._keep(seat, list(self._of_beginning(stretch)))
+                found = next(self._beginnings[seat], None)
+            if found is None:
+                del self._beginnings[seat]
+            else:
+                n_scored += len(found.positions)
+            self._keep(seat, [] if found is None else [found])
 
     def advance(self) -> None:
         """Scores what has been written, where enough of it waits or somebody has ended.
@@ -133,7 +146,8 @@ class Scoring:
 
     def finish(self, seat: Seat) -> tuple[LaneScores, ...]:
         """Scores the last tokens of a seat that writes no more, and lets it go."""
-        self.begin(seat)
+        while self.is_beginning(seat):
+            self.begin(seat)
         if self._waiting(seat):
             self._score()
         found = self.take(seat)
@@ -160,6 +174,8 @@ class Scoring:
         return max(len(own) - n for own, n in zip(seat.tokens, scored, strict=True)) if scored else 0
 
     def _is_due(self, seat: Seat) -> bool:
+        if self.is_beginning(seat):
+            return False
         waiting = self._waiting(seat)
         if not seat.writing:
             return waiting > 0
@@ -170,16 +186,16 @@ class Scoring:
     @torch.no_grad()
     def _score(self) -> None:
         """Reads and scores everything that waits, whoever wrote it."""
-        with memory_for("Scores of what was written"), self._followers.reading() as read:
+        with memory_for("Scores of what was written"), self._followers.reading(self._beginnings) as read:
             found = self._scores(self._all_stretches(read))
         for seat, scores in found.items():
             self._keep(seat, scores)
 
     def _all_stretches(self, read: dict[tuple[Seat, int, Model], Tensor]) -> list[_Stretch]:
-        """Of all seats but those that have entered since the last step: nothing has been read for them."""
+        """Of all seats but those whose beginning is not scored: nothing has been read for them."""
         stretches = []
         for seat, scored in self._scored.items():
-            for lane in range(len(seat.lanes)) if seat not in self._beginnings else ():
+            for lane in () if self.is_beginning(seat) else range(len(seat.lanes)):
                 if len(seat.tokens[lane]) > scored[lane]:
                     models: tuple[Model, ...] = ("base", "tuned")
                     own = {model: read[seat, lane, model] for model in models if (seat, lane, model) in read}

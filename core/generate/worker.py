@@ -120,6 +120,11 @@ class Worker:
         with self._changed:
             return sum(answer.request.n_rows for answer in self._answers)
 
+    @property
+    def gone(self) -> bool:
+        """Whether it takes no requests any more."""
+        return self._stopping
+
     def shutdown(self) -> None:
         """Closes every request and ends the thread; blocks until the step in hand is done."""
         with self._changed:

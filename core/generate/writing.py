@@ -124,6 +124,9 @@ class Writing(Request):
             stopped = bool(seat.writing)
             batch.leave(seat)  # the lanes' rows are free before the last tokens are scored
             self._stop_lanes("stopped")
+            while scoring.is_beginning(seat):
+                yield "work"
+                scoring.begin(seat)
             self._add_scores(scoring.finish(seat), pair)
             self.answered_at = time.monotonic()
             if stopped:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import ShapeError
+from core.errors import ArgumentError, ShapeError
 from core.pair.gated_linear import bound_gates
 from core.pair.gates import Gates
 from core.pair.memory import memory_for
@@ -97,6 +97,11 @@ class Pair:
         self._forwards = 0
         self._count_lock = threading.Lock()
 
+    def release(self) -> None:
+        """Lets go of the weights. Whoever still holds the pair has its names and texts and cannot run it any more."""
+        self.model = None
+        del self.unembed
+
     @property
     def forwards(self) -> int:
         """How many forward passes of the model have been run."""
@@ -146,9 +151,12 @@ class Pair:
 
         Raises:
             ShapeError: rows or positions of gates and ids differ, or a patch names rows that cannot be.
-            ArgumentError: a patch names a site or layer that does not exist, or two donors for one place.
+            ArgumentError: a patch names a site or layer that does not exist, or two donors for one place; the pair has
+                been released.
             DeviceMemoryError: the device ran out of memory.
         """
+        if self.model is None:
+            raise ArgumentError("This pair has been unloaded.", "Load it again.")
         rows, n_positions = input_ids.shape
         if gates.n_rows != rows:
             raise ShapeError(f"There are gates for {gates.n_rows} rows and ids for {rows}.", "Give as many gates.")

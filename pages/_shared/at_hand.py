@@ -50,7 +50,7 @@ class AtHand:
 def at_hand(report: RunReport) -> AtHand | None:
     """The worker of this session's live run, if its pair is the one the run was made with; None otherwise."""
     live: LiveRun | None = st.session_state.get("run")
-    if live is None:
+    if live is None or live.worker.gone:
         return None
     pair = live.worker.pair
     weights = (report.provenance.base_sha256, report.provenance.tuned_sha256)

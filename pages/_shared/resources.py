@@ -36,6 +36,7 @@ RECORDED = ASSETS / "recorded" / "example.json.gz"
 
 def _shut_down(worker: Worker) -> None:
     worker.shutdown()
+    worker.pair.release()  # runs of other tabs hold the pair, for its texts
 
 
 @st.cache_resource(max_entries=1, show_spinner=False, on_release=_shut_down)

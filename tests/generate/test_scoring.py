@@ -13,7 +13,7 @@ from core.generate.prefill import Prefill
 from core.generate.record import AGAIN_AT_ONCE, LaneRecord, rows_of
 from core.generate.sampling import Sampling
 from core.generate.scored import ScoredDecoding
-from core.generate.scoring import LONGEST, LaneScores, Scoring, reading_along
+from core.generate.scoring import LONGEST, UNEMBEDDED_AT_ONCE, LaneScores, Scoring, reading_along
 from core.generate.seat import Seat
 from core.measure.diff import diff
 from core.measure.noise import noise_of
@@ -88,6 +88,37 @@ def test_followers_shared_by_many_give_each_what_it_gets_alone(pair: Pair) -> No
                 assert joined(found[number], lane, name) == pytest.approx(values, abs=1e-4), (number, lane, name)
     assert scoring._followers.n_rows() == 0
     assert scoring._followers._cache is None
+
+
+def test_a_long_beginning_is_scored_between_the_steps_of_all(pair: Pair) -> None:
+    prompt = question(pair, "Is it gout?")
+    lanes = [Lane("hybrid", Gates.graft(pair.n_layers, [1]))]
+    begun = [40 + number % 150 for number in range(300)]
+    other = Seat(pair, prompt.ids, [Lane("tuned", pair.tuned_gates())], Sampling(), 60, (), reading_along(pair))
+    fork = Seat(pair, prompt.ids, lanes, Sampling(), 312, begun, reading_along(pair))
+    batch, scoring = Batch(pair), Scoring(pair)
+    enter(pair, batch, scoring, other)
+    batch.step()
+    prefill = fork.prefill()
+    prefill.advance(10_000)
+    scoring.enter(batch, fork, *prefill.result())
+    found: dict[Seat, list[LaneScores]] = {other: [], fork: []}
+    began = []
+    while batch.seats or scoring.is_beginning(fork):
+        scoring.begin(fork)
+        own = scoring.take(fork)
+        began.append(sum(len(scores.positions) for scores in own))
+        found[fork] += own
+        batch.step()
+        scoring.advance()
+        for seat, scores in found.items():
+            scores += scoring.take(seat)
+    assert max(began) <= UNEMBEDDED_AT_ONCE
+    assert sum(n > 0 for n in began) == 4  # 301 tokens
+    for seat, scores in found.items():
+        tokens = diff(pair, prompt, seat.tokens[0]).tokens[len(prompt.ids) :]
+        expected = [float(token.kl_tuned_base or 0) for token in tokens]
+        assert joined(scores, 0, "kl_tuned_base") == pytest.approx(expected, abs=1e-4)
 
 
 def test_logits_are_let_go_once_they_are_scored(pair: Pair) -> None:
