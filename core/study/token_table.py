@@ -20,7 +20,7 @@ def token_rows(tokens: Sequence[TokenScore], terms: ExtremeTerms, prompts: Promp
         prompts: the pair's texts.
 
     Returns:
-        Rows of the table `tokens` but for its key.
+        Rows of the table `tokens` but for its key. Where nothing gained or lost, no word is named.
     """
     gained, lost = (
         [piece.text for piece in prompts.pieces(ids.tolist())] for ids in (terms.gained_ids, terms.lost_ids)
@@ -46,9 +46,9 @@ def token_rows(tokens: Sequence[TokenScore], terms: ExtremeTerms, prompts: Promp
             "end_tuned": token.end_tuned,
             "first_base": token.top_base[0].text if token.top_base else None,
             "first_tuned": token.top_tuned[0].text if token.top_tuned else None,
-            "gained": gained_text,
+            "gained": gained_text if gained_term > 0 else None,
             "gained_term": gained_term,
-            "lost": lost_text,
+            "lost": lost_text if lost_term < 0 else None,
             "lost_term": lost_term,
         }
         for number, (token, (gained_text, gained_term, lost_text, lost_term)) in enumerate(

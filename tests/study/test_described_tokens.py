@@ -57,6 +57,11 @@ def test_words_that_gained_and_lost() -> None:
     ]
 
 
+def test_without_a_difference_no_word_gained_or_lost() -> None:
+    tokens = tokens_of("a", [0.0] * 3, gained=None, gained_term=0.0, lost=None, lost_term=0.0)
+    assert len(words_moved(tokens, PROMPTS, "medical")) == 0
+
+
 def test_attributions_are_pooled_by_divergence() -> None:
     attribution = pd.DataFrame(
         [

@@ -10,6 +10,7 @@ from core.intervene.random_adapter import random_adapter
 from core.pair.home import ASSETS
 from core.pair.open import load_pair
 from core.pair.pair import Pair
+from core.present.study_figures import figures_of
 from core.study.choice import parse_corpus
 from core.study.corpora import read_corpora
 from core.study.curves import Curve, layer_curves, shapley_curves
@@ -163,6 +164,8 @@ def test_a_zero_adapter_leaves_nothing_to_explain(tmp_path: Path, tmp_path_facto
     assert {one.verdict for one in found.values()} == {"no difference to explain"}
     assert len(results.tables["nested_sets"])
     assert not len(results.tables["sets"])
+    assert results.tables["tokens"][["gained", "lost"]].isna().all(axis=None)
+    assert "words-moved" not in figures_of(results, list(found.values()))
 
 
 def test_random_fine_tunes_are_not_called_medical_and_rarely_called_high(deep: Pair, tmp_path: Path) -> None:
