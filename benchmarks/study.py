@@ -12,11 +12,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from benchmarks.common import machine, write
 from core import load_pair
+from core.intervene.integrated import integrate_k, slope_of_k
 from core.intervene.plans import EACH, sweep_plans
 from core.intervene.random_adapter import random_adapter
 from core.intervene.recovery import sweep
@@ -24,10 +28,12 @@ from core.intervene.set_function import SetFunction
 from core.intervene.sets import units_of
 from core.intervene.shapley import draw_permutations, shapley_shares
 from core.measure.diff import diff
+from core.measure.positions import extreme_terms
 from core.pair.pair import Pair
 from core.study.choice import parse_corpus
 from core.study.corpora import read_corpora
 from core.study.engines import LocalEngine
+from core.study.layer_tables import WINDOWS
 from core.study.measure_prompt import prompt_of, reference_ids, swept_text
 from core.study.passes import REACHES
 from core.study.prompts import StudyPrompt, batches, study_prompts
@@ -74,13 +80,19 @@ def alone(pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings) -
         for prompt, own, answers in zip(batch, asked, written, strict=True):
             reference = reference_ids(pair, own, prompt.row.answer or "")
             for ids in (reference, *(answers[lane].ids for lane in LANES)):
-                diff(pair, own, ids)
+                words = partial(extremes, pair, len(own.ids))
+                diff(pair, own, ids, look=words)
             ids, predicted = swept_text(pair, own, reference, settings)
             state_rows(pair, (*own.ids, *reference), range(len(own.ids), len(own.ids) + len(reference)))
             if prompt.swept:
                 layers(pair, ids, predicted, settings, prompt.place)
             if prompt.controlled:
                 controls(pair, ids, predicted, settings)
+
+
+def extremes(pair: Pair, n_prompt: int, states: Tensor) -> None:
+    """What gained and lost most at every token of an answer."""
+    extreme_terms(pair.unembed, *states[:, n_prompt - 1 : -1])
 
 
 def controls(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: StudySettings) -> None:
@@ -96,9 +108,13 @@ def controls(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings:
 
 def layers(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: StudySettings, seed: int) -> None:
     """Sweeps, shares and as many sets as a study grafts on one text; any sets cost about the same."""
-    kinds = [(kind, "both") for kind in _KINDS.values()]
+    kinds = [(kind, "both") for kind in (*_KINDS.values(), "suffix")]
     kinds += [(kind, part) for kind in ("single", "leave-one-out") for part in EACH]
-    sweep(pair, ids, predicted, [plan for kind, part in kinds for plan in sweep_plans(kind, pair.n_layers, part)])
+    plans = [plan for kind, part in kinds for plan in sweep_plans(kind, pair.n_layers, part)]
+    plans += [plan for width in WINDOWS for plan in sweep_plans("window", pair.n_layers, width=width)]
+    sweep(pair, ids, predicted, plans)
+    slope_of_k(pair, ids, predicted)
+    integrate_k(pair, ids, predicted)
     parts = units_of(pair.n_layers, "part")
     function = SetFunction(pair, ids, predicted)
     shapley_shares(function, parts, draw_permutations(len(parts), settings.permutations, seed))

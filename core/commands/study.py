@@ -23,6 +23,7 @@ from core.study.engines import Engine, LocalEngine, RayEngine
 from core.study.pairs import PairChoice
 from core.study.preview import preview_study
 from core.study.runner import StudyProgress, choice_from, facts_from, resume_study, run_study, settings_from
+from core.study.schema import SCHEMA
 from core.study.settings import MEASUREMENTS, StudySettings
 from core.study.store import read_record
 
@@ -137,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> StudyReport:
 def _resume(arguments: argparse.Namespace) -> StudyReport:
     if arguments.corpus:
         raise ArgumentError("A study that is resumed has its corpora.", "Leave out --corpus.")
-    record = read_record(arguments.folder)
+    record = read_record(arguments.folder, (SCHEMA,))
     choice = choice_from(record)
     if "--device" in arguments.typed:
         choice = replace(choice, device=arguments.device)

@@ -18,6 +18,7 @@ from core.errors import PromptError
 from core.intervene.patch import check_site, recipient_and_donor
 from core.measure.divergence import kl_divergence, log_softmax
 from core.pair.gates import DIRECTIONS, PARTS, PROJECTIONS, Gates
+from core.pair.memory import memory_for
 from core.pair.pair import Pair
 
 NODES = (6, 10)
@@ -155,9 +156,10 @@ class _Way:
         """∂K/∂t per gate at t, float64 on the CPU; the gates there are recipient + t·(donor − recipient)."""
         gate = self._start + at * (self._end - self._start)
         values = torch.full((1, *self.shape), gate, device=self._pair.device, requires_grad=True)
-        with torch.enable_grad():
-            states = self._pair.hidden(self._ids, Gates(values))[0, self._where]
-        (gradient,) = torch.autograd.grad(states, values, self._pull(states))
+        with memory_for(f"Gradients of {self.shape[-1]:,} positions"):
+            with torch.enable_grad():
+                states = self._pair.hidden(self._ids, Gates(values))[0, self._where]
+            (gradient,) = torch.autograd.grad(states, values, self._pull(states))
         return gradient[0].double().cpu() * (self._end - self._start)
 
     def _pull(self, states: Tensor) -> Tensor:

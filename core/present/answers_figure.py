@@ -4,6 +4,7 @@ Knows answers and figures; runs nothing.
 """
 
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,20 +52,27 @@ def answers_chart(rows: Rows) -> Any:
     """
     lines: list[dict[str, Any]] = []
     for row in rows:
-        lines += [{"text": row["lane"], "bold": True}, {"text": _figures(row), "bold": False}]
-        for paragraph in str(row["text"]).splitlines() or ["(nothing)"]:
-            lines += [{"text": line, "bold": False} for line in textwrap.wrap(paragraph, _LINE)]
+        text = str(row["text"]).strip() or "(nothing)"
+        for paragraph, bold in ((row["lane"], True), (_figures(row), False), *((p, False) for p in text.splitlines())):
+            lines += [{"text": line, "bold": bold} for line in textwrap.wrap(paragraph, _width(paragraph))]
         lines.append({"text": "", "bold": False})
     data = alt.Data(values=[{**line, "y": number} for number, line in enumerate(lines)])
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.5, len(lines) - 0.5], reverse=True, nice=False))
     base = alt.Chart(data)
     layers = [
         base.transform_filter("datum.bold" if bold else "!datum.bold")
-        .mark_text(align="left", fontSize=12, fontWeight="bold" if bold else "normal", limit=720)
+        .mark_text(align="left", fontSize=12, fontWeight="bold" if bold else "normal")
         .encode(x=alt.value(0), y=y, text="text:N")
         for bold in (True, False)
     ]
     return alt.layer(*layers).properties(width=700, height=16 * len(lines))
+
+
+def _width(text: str) -> int:
+    """Characters of a line: half as many of scripts that are twice as wide, fewer of capitals."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    broad = sum(character.isupper() for character in text)
+    return int(_LINE / (1 + (wide + 0.4 * broad) / max(len(text), 1)))
 
 
 def _row(answer: LaneAnswer, title: str) -> dict[str, Any]:

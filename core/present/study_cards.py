@@ -46,7 +46,7 @@ class Card:
         look: its colour and mark.
         effect: with its unit, in words; `–` where there was nothing to compare.
         interval: 95 %, n and corrected p, in words; empty where undefined.
-        least: what was stated in advance to be the smallest effect that matters, in words.
+        least: the smallest effect that matters, as the program has it, in words.
         sentence: what was found, plainly.
         would_change_it: what would make the verdict another.
         limit: what else could make the same effect.
@@ -159,7 +159,7 @@ def _least(one: Finding) -> str:
     side = "at least" if one.least > one.none else "at most"
     stated = "as a share of the mean KL per token: here " if one.number in SLOPES else ""
     return (
-        f"Stated in advance{': ' if not stated else ', '}{stated}{side} {number(one.least)} matters, "
+        f"Set in the program{': ' if not stated else ', '}{stated}{side} {number(one.least)} matters, "
         f"{number(one.none)} is no effect, p at most {LEVEL:g}."
     )
 

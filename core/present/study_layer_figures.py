@@ -132,7 +132,7 @@ def _grafted(shape: str, found: Sequence[Curve], noise: str, source: Source) -> 
     if shape == "single" and found:
         sums = {one.corpus: sum(layer.value for layer in one.layers) for one in found}
         each = ", ".join(f"{corpus} {two_digits(total)}" for corpus, total in sums.items())
-        legend += f" They sum to {each}: above 1 layers do in part the same, below 1 some of it only together."
+        legend += f" They sum to {each}; shares of a divergence need not sum to 1, whether or not layers interact."
     slug = f"layers-{shape}"
     return {slug: Figure(title, source, f"{legend} {BANDS}", noise, f"study-{slug}", curve_rows(found), draw, _LIMIT)}
 

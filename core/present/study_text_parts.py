@@ -47,12 +47,12 @@ numerical noise; not supported, where the interval holds no effect as large as t
 where the interval lies wholly on the claimed side of no effect, the effect is at least the smallest that matters and
 the corrected p is at most {LEVEL:g}; inconclusive, everything else and everything on fewer than {FEWEST_DOCUMENTS}
 documents or {FEWEST_ADAPTERS} random adapters."""
-_STATED = """Smallest effects are fixed in the program, before any study; a slope's is a share of the mean KL per
-token, so it follows the study."""
+_STATED = """Smallest effects are fixed in the program; a slope's is a share of the mean KL per token, so it follows the
+study. Claims 1f and 2j to 2m came into the program after studies of its demo pair had been read; none is primary."""
 
 
 def methods_section(found: Sequence[Finding]) -> Section:
-    """Definitions, how intervals, p-values and verdicts are made, and what was stated in advance."""
+    """Definitions, how intervals, p-values and verdicts are made, and what the program takes to matter."""
     rows = tuple(
         (f"{one.number} {one.claim}", "yes" if one.primary else "", number(one.none), number(one.least), one.unit)
         for one in found

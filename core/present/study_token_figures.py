@@ -12,6 +12,7 @@ from core.present.forks import quoted
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart
 from core.present.texts import two_digits
+from core.study.choice import KINDS
 from core.study.described import Described
 from core.study.described_tokens import kl_along_text, kl_by_entropy, whose_tokens, words_moved
 from core.study.results import Results
@@ -32,10 +33,12 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
     tokens, prompts = results.tables.get("tokens"), results.tables["prompts"]
     if tokens is None or not len(tokens):
         return {}
-    seed, texts = int(results.record["settings"]["seed"]), _TEXTS[whose_tokens(tokens)]
+    seed = int(results.record["settings"]["seed"])
+    present = [corpus for corpus in KINDS if (prompts["corpus"] == corpus).any()]
+    texts = " and ".join(dict.fromkeys(_TEXTS[whose_tokens(tokens, prompts, corpus)] for corpus in present))
     along = (
         "kl-along-text", f"Divergence along the text, in {texts}", kl_along_text(tokens, prompts, seed),
-        "Mean KL(tuned‖base) of the tokens in each fifth of a text, first to last.",
+        "Mean KL(tuned‖base) of the tokens in each fifth of a text, first to last; texts under five tokens left out.",
         "Place and what stands there are not told apart.",
     )  # fmt: skip
     sure = (
@@ -45,7 +48,7 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
     )  # fmt: skip
     return {
         **{one[0]: _bars(*one, noise, source) for one in (along, sure)},
-        "words-moved": _moved(results, texts, noise, source),
+        "words-moved": _moved(results, present, noise, source),
     }
 
 
@@ -63,10 +66,11 @@ def _bars(
     return Figure(title, source, legend, noise, f"study-{slug}", rows, draw, limit)
 
 
-def _moved(results: Results, texts: str, noise: str, source: Source) -> Figure:
-    tables = results.tables
-    corpus = "medical" if (tables["prompts"]["corpus"] == "medical").any() else "general"
-    found = words_moved(tables["tokens"], tables["prompts"], corpus)
+def _moved(results: Results, present: Sequence[str], noise: str, source: Source) -> Figure:
+    tokens, prompts = results.tables["tokens"], results.tables["prompts"]
+    by_corpus = {corpus: words_moved(tokens, prompts, corpus) for corpus in present}
+    corpus = next((name for name, words in by_corpus.items() if len(words)), present[0])
+    found, texts = by_corpus[corpus], _TEXTS[whose_tokens(tokens, prompts, corpus)]
     rows: list[dict[str, Any]] = [
         {"label": quoted(str(row["text"])), "series": way, "value": float(row["nats"]), "low": None, "high": None,
          "n": int(row["count"]), "words": f"at {int(row['count'])} tokens"}
@@ -76,8 +80,8 @@ def _moved(results: Results, texts: str, noise: str, source: Source) -> Figure:
     title = f"Words that gained and lost most, in {corpus} {texts}"
     legend = (
         "At every token the word whose term p_t ln(p_t/p_b) is the largest (gained) and the one whose term is the "
-        "least (lost); sums of these terms over all tokens, nats per token; the first 12 of either way."
+        "least (lost); sums of these terms over all tokens, by their number, nats; the first 12 of either way."
     )
-    limit = "Only the first word of either way at each token counts; the whole divergence is spread over more."
+    limit = "Only the first word of either way at each token counts, and frequent words lead any such list."
     draw = partial(interval_chart, x_title="sum of the terms, nats per token of text", none=0.0)
     return Figure(title, source, legend, noise, "study-words-moved", tuple(rows), draw, limit)

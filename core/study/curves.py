@@ -1,6 +1,6 @@
 """Curves over layers with intervals over prompts: what layers carry, shares, and how far states moved.
 
-Knows the tables `layers`, `shapley` and `representations`; gives no verdicts and compares no adapters.
+Knows the tables `layers`, `shapley`, `attribution` and `representations`; gives no verdicts and compares no adapters.
 """
 
 from collections.abc import Sequence

@@ -18,9 +18,9 @@ _SCORED = ("reasoning", "answer")
 Bins = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def whose_tokens(tokens: pd.DataFrame) -> str:
-    """Whose texts are looked at: references, since all models read the same ones; else what the fine-tune wrote."""
-    return "reference" if (tokens["whose"] == "reference").any() else "tuned"
+def whose_tokens(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> str:
+    """Whose texts of a corpus are looked at: references, which all models read; else what the fine-tune wrote."""
+    return "reference" if len(of_corpus(tokens, prompts, corpus, "reference")) else "tuned"
 
 
 def kl_along_text(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
@@ -63,7 +63,7 @@ def words_moved(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.
 
 def _scored(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
     """Scored tokens of one corpus's texts, in order."""
-    own = of_corpus(tokens, prompts, corpus, whose_tokens(tokens))
+    own = of_corpus(tokens, prompts, corpus, whose_tokens(tokens, prompts, corpus))
     return own[own["part"].isin(_SCORED)].sort_values(["document", "token"], kind="stable").reset_index(drop=True)
 
 

@@ -6,6 +6,7 @@ Knows sweeps and plans; knows nothing of the other prompts.
 
 from collections.abc import Sequence
 
+from core.errors import DeviceMemoryError
 from core.intervene.integrated import integrate_k, slope_of_k
 from core.intervene.plans import EACH, Plan, sweep_plans
 from core.intervene.random_adapter import random_adapter
@@ -114,14 +115,18 @@ def shapley_rows(
 def attribution_rows(
     pair: Pair, ids: Sequence[int], predicted: Sequence[int], progress: Progress | None = None
 ) -> list[Row]:
-    """Rows of `attribution`, but for their keys; none where there is no difference to attribute.
+    """Rows of `attribution`, but for their keys; none where there is no difference to attribute, or no
+    memory for gradients.
 
     Args:
         pair, ids, predicted, progress: as for `sweep_tables`.
     """
-    slopes = slope_of_k(pair, ids, predicted).sum(dim=-1)
-    found = integrate_k(pair, ids, predicted, progress=progress)
-    if found.k_recipient < TIMES_NOISE * noise_of(pair).kl:
+    try:
+        slopes = slope_of_k(pair, ids, predicted).sum(dim=-1)
+        found = integrate_k(pair, ids, predicted, progress=progress)
+    except DeviceMemoryError:  # gradients keep every state of a pass; all else of the prompt is measured without them
+        return []
+    if found.k_recipient <= TIMES_NOISE * noise_of(pair).kl:
         return []
     shares = -found.values.sum(dim=-1) / found.k_recipient
     n = len(predicted)

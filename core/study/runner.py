@@ -70,7 +70,7 @@ def run_study(
         StudyError: the folder cannot be used.
     """
     if (folder / "study.json").exists():
-        read_record(folder)
+        read_record(folder, (SCHEMA,))
         raise StudyError(f"{folder} holds a study already.", "Resume it, or give another folder.")
     corpora = read_corpora(settings.corpora, settings.seed)
     prompts = study_prompts(corpora, settings)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from core.errors import ArgumentError, StudyError
 from core.pair.home import graft_home
 from core.pair.pair import Pair
+from core.study.schema import SCHEMA
 from core.study.store import FOLDER as TABLES_FOLDER
 from core.study.store import is_held, read_record
 
@@ -51,6 +52,11 @@ class ShelvedStudy:
         """Changes whenever tables are written; empty where there are none yet."""
         files = sorted((self.folder / TABLES_FOLDER).glob("*.parquet"))
         return " ".join(str(file.stat().st_mtime_ns) for file in files)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether this version can resume it; earlier forms of tables it only reads."""
+        return bool(self.record["schema_version"] == SCHEMA)
 
     def of_pair(self, pair: Pair) -> bool:
         """Whether it was measured on this pair."""

@@ -248,8 +248,9 @@ def read_record(folder: Path, forms: Sequence[int] = READABLE) -> dict[str, Any]
     if found.get("schema_version") not in forms:
         raise StudyError(
             f"The study in {folder} was made by another version of Graft: its tables have form "
-            f"{found.get('schema_version')}, and this version reads form {SCHEMA}.",
-            "Run it again, or read its parquet files with pandas.",
+            f"{found.get('schema_version')}, and this version {'goes on with' if len(forms) == 1 else 'reads'} form "
+            f"{' or '.join(map(str, forms))}.",
+            "Run it again, report it as it is, or read its parquet files with pandas.",
         )
     return found
 

@@ -64,7 +64,9 @@ TABLES: dict[str, dict[str, Column]] = {
         "document": _DOCUMENT,
         "whose": Column("text", "", "whose text it is: `reference`, or `tuned` where there is none"),
         "adapter": Column("integer", "", "0 is the fine-tune, 1, 2, … are random adapters with its singular values"),
-        "kind": Column("text", "", "how layers were grafted: `single`, `without` or `prefix` (core/study/depth)"),
+        "kind": Column(
+            "text", "", "how layers were grafted: `single`, `without`, `prefix`, `suffix`, `window-3` or `window-5`"
+        ),
         "layer": Column("integer", "", "which layer, from 0"),
         "kl_sum": Column("number", "nats", "ΣKL(tuned‖hybrid) over the scored tokens; tuned is base with that adapter"),
         "kl_base_sum": Column("number", "nats", "ΣKL(tuned‖base) over the same tokens, with the same adapter"),

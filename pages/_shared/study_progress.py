@@ -102,7 +102,9 @@ def _draw_bar(
 def _offer_resume(worker: Worker, study: ShelvedStudy) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         mine, busy = study.of_pair(worker.pair), study_desk().at_work()
-        if st.button("Resume", key="study_resume", type="primary", disabled=not mine or busy is not None):
+        if st.button(
+            "Resume", key="study_resume", type="primary", disabled=not (mine and study.goes_on) or busy is not None
+        ):
             try:
                 study_desk().start(worker, study.folder, None)
                 time.sleep(0.1)  # so that what refuses it at once is seen at once
@@ -110,7 +112,9 @@ def _offer_resume(worker: Worker, study: ShelvedStudy) -> None:
             except GraftError as error:
                 show_error(error)
         said = f"Stopped: {study.done:,} of {study.prompts:,} prompts are measured, and are not measured again."
-        if not mine:
+        if not study.goes_on:
+            said += " It was made by an earlier version: it can be reported as it is, and does not go on."
+        elif not mine:
             said += f" It was made with another pair, {study.record['facts']['pair']}: load that one to go on."
         elif busy is not None:
             said += f" {busy.folder.name} is running; one study runs at a time."
