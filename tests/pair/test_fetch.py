@@ -1,6 +1,7 @@
 """Fetching: whole or not at all, with a clear word where it fails. Small wheels stand in for the index."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
