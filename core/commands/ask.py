@@ -4,7 +4,7 @@ import argparse
 
 from core.commands.common import add_output, add_pair, add_question, build_prompt, check_out, emit, head, open_pair
 from core.errors import ArgumentError
-from core.generate.answers import Answers, ask, standard_lanes
+from core.generate.answers import Answers, ask
 from core.generate.lane import Lane
 from core.generate.letters import lane_letters
 from core.generate.record import LaneAnswer
@@ -19,7 +19,7 @@ from core.pair.prompts import Prompt
 from core.present.answers_figure import answers_figure
 from core.present.figures import FORMS
 from core.present.forks import MAX_FORKS, Fork, checked_fork, first_choice, fork_from, fork_lane, typed_ids
-from core.present.hybrids import Hybrid, hybrids_from, lane_names
+from core.present.hybrids import Hybrid, hybrids_from, run_lanes
 from core.present.provenance import source_of
 from core.present.reports import AskReport, ForkAnswer, LaneLetters
 from core.present.texts import ask_text
@@ -84,8 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         hybrids = (Hybrid("Hybrid", chosen, arguments.part, arguments.strength, arguments.direction),)
     if arguments.amplify is not None:
         hybrids = (*hybrids, Hybrid("Amplified", "all", alpha=arguments.amplify))
-    named = zip(lane_names(hybrids), hybrids, strict=True)
-    lanes = standard_lanes(pair, {name: hybrid.lane(pair, name) for name, hybrid in named})
+    lanes = run_lanes(pair, hybrids)
     answers = ask(pair, prompt, lanes, sampling, arguments.max_new_tokens)
     forks = _forks(pair, prompt, lanes, answers, asked_forks, sampling, arguments.max_new_tokens)
     grafts = {lane.name: lane.gates for lane in lanes if lane.kind == "graft"}

@@ -4,9 +4,8 @@ Base and tuned follow the lanes' texts in rows of their own. What all lanes of a
 together, every few tokens. Knows seats and position scores; knows nothing of requests and pages.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -86,7 +85,7 @@ class Scoring:
         self._followers = Followers(pair)
         self._scored: dict[Seat, list[int]] = {}
         self._found: dict[Seat, list[LaneScores]] = {}
-        self._beginnings: dict[Seat, Iterator[LaneScores]] = {}
+        self._beginnings: dict[Seat, list[_Stretch]] = {}
 
     @torch.no_grad()
     def enter(self, batch: Batch, seat: Seat, cache: RowCache, states: Tensor) -> Step:
@@ -103,8 +102,7 @@ class Scoring:
         self._scored[seat], self._found[seat] = [0] * len(seat.lanes), []
         step = batch.join(seat, cache, states)
         read: dict[Model, Tensor] = {"base": states[-2], "tuned": states[-1]}
-        stretches = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
-        self._beginnings[seat] = chain.from_iterable(map(self._of_beginning, stretches))
+        self._beginnings[seat] = [self._stretch(seat, lane, read) for lane in range(len(seat.lanes))]
         return step
 
     def is_beginning(self, seat: Seat) -> bool:
@@ -116,17 +114,18 @@ class Scoring:
         """Scores first tokens of a seat that has entered, once they have been shown; a long beginning piece by piece.
 
         Raises:
-            DeviceMemoryError: the device ran out of memory.
+            DeviceMemoryError: the device ran out of memory; the next time goes on from there.
         """
-        n_scored = 0
-        while seat in self._beginnings and n_scored < UNEMBEDDED_AT_ONCE:
+        stretches, n_scored = self._beginnings.get(seat, []), 0
+        while stretches and n_scored < UNEMBEDDED_AT_ONCE:
             with memory_for("Scores of the first tokens"):
-                found = next(self._beginnings[seat], None)
-            if found is None:
+                found = self._of_beginning(stretches[0])
+            if found.first + len(found.positions) > len(seat.begun):
+                stretches.pop(0)
+            if not stretches:
                 del self._beginnings[seat]
-            else:
-                n_scored += len(found.positions)
-            self._keep(seat, [] if found is None else [found])
+            n_scored += len(found.positions)
+            self._keep(seat, [found])
 
     def advance(self) -> None:
         """Scores what has been written, where enough of it waits or somebody has ended.
@@ -217,16 +216,15 @@ class Scoring:
         needed = {model: found for model, found in states.items() if not itself[model]}
         return _Stretch(seat, lane, self._scored[seat][lane], needed, torch.stack(seat.logits[lane]))
 
-    def _of_beginning(self, stretch: _Stretch) -> Iterator[LaneScores]:
-        """Scores of the tokens a lane was given to begin with, and of its first own."""
-        given = stretch.seat.hidden[stretch.lane]
-        for start in range(0, len(given) + 1, UNEMBEDDED_AT_ONCE):
-            at = slice(start, start + UNEMBEDDED_AT_ONCE)
-            own = [self._pair.unembed(torch.stack(given[at]))] if given[at] else []
-            own += [stretch.own] if start + UNEMBEDDED_AT_ONCE > len(given) else []
-            states = {model: every[at] for model, every in stretch.states.items()}
-            piece = _Stretch(stretch.seat, stretch.lane, start, states, torch.cat(own))
-            yield self._compared(piece, {model: self._pair.unembed(every) for model, every in states.items()})
+    def _of_beginning(self, stretch: _Stretch) -> LaneScores:
+        """Scores of the next of the tokens a lane was given to begin with, and at last of its first own."""
+        given, start = stretch.seat.hidden[stretch.lane], self._scored[stretch.seat][stretch.lane]
+        at = slice(start, start + UNEMBEDDED_AT_ONCE)
+        own = [self._pair.unembed(torch.stack(given[at]))] if given[at] else []
+        own += [stretch.own] if start + UNEMBEDDED_AT_ONCE > len(given) else []
+        states = {model: every[at] for model, every in stretch.states.items()}
+        piece = _Stretch(stretch.seat, stretch.lane, start, states, torch.cat(own))
+        return self._compared(piece, {model: self._pair.unembed(every) for model, every in states.items()})
 
     def _keep(self, seat: Seat, found: Sequence[LaneScores]) -> None:
         """Takes scores in, and lets go of what they were made of."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import ArgumentError, GraftError
+from core.generate.answers import standard_lanes
 from core.generate.lane import Kind, Lane, amplified_lane, check_alpha, patched_lane
 from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, hybrid_gates, parse_layers
 from core.pair.pair import Pair
@@ -239,6 +240,16 @@ def hybrids_from(text: str) -> tuple[Hybrid, ...]:
 def lane_names(hybrids: Sequence[Hybrid]) -> tuple[str, ...]:
     """The lane of each hybrid: `hybrid`, `hybrid-2`, `hybrid-3`."""
     return tuple("hybrid" if number == 1 else f"hybrid-{number}" for number in range(1, len(hybrids) + 1))
+
+
+def run_lanes(pair: Pair, hybrids: Sequence[Hybrid]) -> tuple[Lane, ...]:
+    """Base, the hybrids of every kind, and fine-tuned.
+
+    Raises:
+        ArgumentError: a hybrid cannot be made of this pair.
+    """
+    named = zip(lane_names(hybrids), hybrids, strict=True)
+    return standard_lanes(pair, {name: hybrid.lane(pair, name) for name, hybrid in named})
 
 
 def lane_word(lane: str, hybrids: Sequence[Hybrid]) -> str:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from core.errors import ArgumentError, GraftError, TooLongError
-from core.generate.lane import Lane
 from core.generate.record import LaneRecord
 from core.generate.requests import Progress, Request, Task
 from core.generate.sampling import Sampling
@@ -22,7 +21,7 @@ from core.measure.reference import Reference, score_reference
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 from core.present.forks import MAX_FORKS, Fork, checked_fork, fork_lane
-from core.present.hybrids import lane_names
+from core.present.hybrids import lane_names, run_lanes
 from core.present.provenance import SCHEMA_VERSION, provenance_of
 from core.present.run_command import command_of
 from core.present.runs import LaneRun, RunReport, RunSettings
@@ -162,10 +161,7 @@ def start(
     """
     pair = worker.pair
     prompt = build_prompt(pair, messages, settings)
-    hybrids = dict(zip(lane_names(settings.hybrids), settings.hybrids, strict=True))
-    lanes = {"base": Lane("base", pair.base_gates())}
-    lanes |= {name: hybrid.lane(pair, name) for name, hybrid in hybrids.items()}
-    lanes["tuned"] = Lane("tuned", pair.tuned_gates())
+    lanes = {lane.name: lane for lane in run_lanes(pair, settings.hybrids)}
     scorable = None if not settings.reference else _reference_ids(pair, prompt, settings.reference)
 
     kept = _kept(previous, worker, messages, settings)

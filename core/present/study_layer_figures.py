@@ -13,6 +13,7 @@ from core.present.figures import Figure
 from core.present.provenance import Source
 from core.present.study_charts import beside_random, interval_chart, layer_bars, layer_chart
 from core.present.texts import percent, two_digits
+from core.study.claims_layers import texts_in_words
 from core.study.curves import SHAPES, Curve, attribution_curves, depths, layer_curves, shapley_curves, state_curves
 from core.study.held_out import held_out_sets
 from core.study.resampling import Estimate
@@ -87,11 +88,21 @@ def layer_figures(results: Results, source: Source) -> dict[str, Figure]:
     if {"layers", "shapley"} <= set(tables):
         curves["shapley"] = shapley_curves(tables["shapley"], tables["layers"], prompts, seed)
     noise = f"Drawn where the models differ by more than 5 times the noise of {floors.kl:.1e} nats a token."
+    texts = {
+        name: f" On {texts_in_words(rows, prompts)}."
+        for name in ("layers", "shapley", "attribution")
+        if len(rows := tables.get(name, pd.DataFrame())) and "whose" in rows
+    }
     for shape, found in curves.items():
         own = noise + _noise_of(tables["layers"], "prefix" if shape == "increments" else shape)
-        drawn |= _shapley(found, noise, source) if shape == "shapley" else _grafted(shape, found, own, source)
+        if shape == "shapley":
+            drawn |= _shapley(found, texts.get("shapley", ""), noise, source)
+        else:
+            drawn |= _grafted(shape, found, texts.get("layers", ""), own, source)
     if len(tables.get("attribution", ())):
-        drawn |= _attribution(attribution_curves(tables["attribution"], prompts, seed), tables["attribution"], source)
+        missing = _without_attribution(tables["layers"], tables["attribution"]) if "layers" in tables else ""
+        found = attribution_curves(tables["attribution"], prompts, seed)
+        drawn |= _attribution(found, tables["attribution"], texts.get("attribution", "") + missing, source)
     drawn |= _centres(curves, noise, source)
     if "layers" in tables:
         drawn |= _depth(results, noise, source)
@@ -123,7 +134,7 @@ def curve_rows(curves: Sequence[Curve]) -> tuple[dict[str, Any], ...]:
     )  # fmt: skip
 
 
-def _grafted(shape: str, found: Sequence[Curve], noise: str, source: Source) -> dict[str, Figure]:
+def _grafted(shape: str, found: Sequence[Curve], texts: str, noise: str, source: Source) -> dict[str, Figure]:
     title, legend, x = _GRAFTED[shape]
     draw = partial(layer_bars if shape == "increments" else layer_chart, x_title=x)
     if found:
@@ -134,25 +145,27 @@ def _grafted(shape: str, found: Sequence[Curve], noise: str, source: Source) -> 
         each = ", ".join(f"{corpus} {two_digits(total)}" for corpus, total in sums.items())
         legend += f" They sum to {each}; shares of a divergence need not sum to 1, whether or not layers interact."
     slug = f"layers-{shape}"
-    return {slug: Figure(title, source, f"{legend} {BANDS}", noise, f"study-{slug}", curve_rows(found), draw, _LIMIT)}
+    legend = f"{legend} {BANDS}{texts}"
+    return {slug: Figure(title, source, legend, noise, f"study-{slug}", curve_rows(found), draw, _LIMIT)}
 
 
-def _shapley(found: Sequence[Curve], noise: str, source: Source) -> dict[str, Figure]:
+def _shapley(found: Sequence[Curve], texts: str, noise: str, source: Source) -> dict[str, Figure]:
     title = "Shapley shares of attention and MLP by layer"
     sums = {curve.part: sum(one.value for one in curve.layers) for curve in found if curve.corpus == found[0].corpus}
     if sums:
         parts = ", ".join(f"{part} {two_digits(value)}" for part, value in sums.items())
         title = f"Shapley shares by layer: {parts} in sum, {found[0].corpus} text"
-    legend = f"Each part's share of the change, pooled over prompts; they sum to the recovery of all layers. {BANDS}"
+    legend = "Each part's share of the change, pooled over prompts; they sum to the recovery of all layers. "
+    legend += f"{BANDS}{texts}"
     noise += " Shares are sampled: few orders a prompt widen the intervals."
     draw = partial(layer_bars, x_title="share of the change")
     return {"shapley": Figure(title, source, legend, noise, "study-shapley", curve_rows(found), draw, _LIMIT)}
 
 
-def _attribution(found: Sequence[Curve], table: pd.DataFrame, source: Source) -> dict[str, Figure]:
+def _attribution(found: Sequence[Curve], table: pd.DataFrame, texts: str, source: Source) -> dict[str, Figure]:
     legend = (
         "Each part's share of the change by integrated gradients, all gates opened together, pooled over prompts; they "
-        f"sum to 1. {BANDS}"
+        f"sum to 1. {BANDS}{texts}"
     )
     missed = table.groupby("document")["completeness_error"].first()
     noise = f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
@@ -161,6 +174,15 @@ def _attribution(found: Sequence[Curve], table: pd.DataFrame, source: Source) ->
     title = "What gradients attribute to attention and MLP by layer"
     slug = "attribution"
     return {slug: Figure(title, source, legend, noise, f"study-{slug}", curve_rows(found), draw, limit)}
+
+
+def _without_attribution(layers: pd.DataFrame, attribution: pd.DataFrame) -> str:
+    """How many texts have recoveries and no attributions, in a sentence; empty where none."""
+    swept = layers.loc[layers["adapter"] == 0, "document"]
+    missing = set(swept) - set(attribution["document"])
+    if not missing:
+        return ""
+    return f" {len(missing)} of {swept.nunique()} texts are not in it: no difference, or no memory for gradients."
 
 
 def _centres(curves: dict[str, tuple[Curve, ...]], noise: str, source: Source) -> dict[str, Figure]:

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from core.present.figures import Figure
 from core.present.forks import quoted
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart
 from core.present.texts import two_digits
 from core.study.choice import KINDS
+from core.study.claims_layers import texts_in_words
 from core.study.described import Described
-from core.study.described_tokens import kl_along_text, kl_by_entropy, whose_tokens, words_moved
+from core.study.described_tokens import kl_along_text, kl_by_entropy, looked_at, words_moved
 from core.study.results import Results
 
 _SHOWN = 12
-_TEXTS = {"reference": "reference answers", "tuned": "the fine-tuned model's answers"}
 _KL = "KL(tuned‖base), nats per token"
 
 
@@ -34,21 +36,28 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
     if tokens is None or not len(tokens):
         return {}
     seed = int(results.record["settings"]["seed"])
-    present = [corpus for corpus in KINDS if (prompts["corpus"] == corpus).any()]
-    texts = " and ".join(dict.fromkeys(_TEXTS[whose_tokens(tokens, prompts, corpus)] for corpus in present))
+    own = {corpus: looked_at(tokens, prompts, corpus) for corpus in KINDS}
+    present = {corpus: rows for corpus, rows in own.items() if len(rows)}
+    if not present:
+        return {}
+    texts = texts_in_words(pd.concat(list(present.values())), prompts)
     along = (
-        "kl-along-text", f"Divergence along the text, in {texts}", kl_along_text(tokens, prompts, seed),
-        "Mean KL(tuned‖base) of the tokens in each fifth of a text, first to last; texts under five tokens left out.",
+        "kl-along-text", "Divergence along the text", kl_along_text(tokens, prompts, seed),
+        f"Mean KL(tuned‖base) of the tokens in each fifth of a text, first to last, in {texts}; texts under five "
+        "tokens left out.",
         "Place and what stands there are not told apart.",
     )  # fmt: skip
     sure = (
-        "kl-by-entropy", f"Divergence by how sure base was, in {texts}", kl_by_entropy(tokens, prompts, seed),
-        "Mean KL(tuned‖base) of a fifth of the corpus's tokens each, by the entropy of base's prediction.",
+        "kl-by-entropy", "Divergence by how sure base was", kl_by_entropy(tokens, prompts, seed),
+        f"Mean KL(tuned‖base) of a fifth of a corpus's tokens each, by the entropy of base's prediction, in {texts}.",
         "Where base is unsure there is more room to differ; that alone makes a slope.",
     )  # fmt: skip
+    corpus = next(iter(present))
     return {
         **{one[0]: _bars(*one, noise, source) for one in (along, sure)},
-        "words-moved": _moved(results, present, noise, source),
+        "words-moved": _moved(
+            words_moved(tokens, prompts, corpus), corpus, texts_in_words(present[corpus], prompts), noise, source
+        ),
     }
 
 
@@ -66,21 +75,18 @@ def _bars(
     return Figure(title, source, legend, noise, f"study-{slug}", rows, draw, limit)
 
 
-def _moved(results: Results, present: Sequence[str], noise: str, source: Source) -> Figure:
-    tokens, prompts = results.tables["tokens"], results.tables["prompts"]
-    by_corpus = {corpus: words_moved(tokens, prompts, corpus) for corpus in present}
-    corpus = next((name for name, words in by_corpus.items() if len(words)), present[0])
-    found, texts = by_corpus[corpus], _TEXTS[whose_tokens(tokens, prompts, corpus)]
+def _moved(found: pd.DataFrame, corpus: str, texts: str, noise: str, source: Source) -> Figure:
     rows: list[dict[str, Any]] = [
         {"label": quoted(str(row["text"])), "series": way, "value": float(row["nats"]), "low": None, "high": None,
          "n": int(row["count"]), "words": f"at {int(row['count'])} tokens"}
         for way in ("gained", "lost")
         for _, row in found[found["way"] == way].head(_SHOWN).iterrows()
     ]  # fmt: skip
-    title = f"Words that gained and lost most, in {corpus} {texts}"
+    title = f"Words that gained and lost most, in {corpus} text"
     legend = (
-        "At every token the word whose term p_t ln(p_t/p_b) is the largest (gained) and the one whose term is the "
-        "least (lost); sums of these terms over all tokens, by their number, nats; the first 12 of either way."
+        f"At every token of {texts}: the word whose term p_t ln(p_t/p_b) is the largest (gained) and the one whose "
+        "term is the least (lost). A word's terms are added up where it is that word, and divided by the number of all "
+        "these tokens; the first 12 of either way."
     )
     limit = "Only the first word of either way at each token counts, and frequent words lead any such list."
     draw = partial(interval_chart, x_title="sum of the terms, nats per token of text", none=0.0)

@@ -123,7 +123,8 @@ def _explanations(number_: str, texts: str, answers: pd.DataFrame, floors: Floor
 def _reasoning(answers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
     return _slope(
         answers, "reasoning_share", ["connectives"], LEAST_OF_REASONING, floors, settings,
-        number_="2i", claim="Divergence is higher in answers with more reasoning, in the fine-tuned model's answers",
+        number_="2i",
+        claim="Divergence is higher in answers with more reasoning, in the fine-tuned model's medical answers",
         unit="nats per token, from no reasoning to nothing else", step="from no reasoning to nothing else",
     )  # fmt: skip
 
@@ -134,7 +135,7 @@ def _slope(
 ) -> Measured:  # fmt: skip
     kl, found = _slope_of(answers, of, held, ("kl_sum", "tokens"), settings)
     mean = float(kl.mean())
-    words = "the answers do not differ in it beyond their length"
+    words = "the answers do not differ in it beyond their length" if found is None else "the models do not differ"
     if found and mean > 0:
         words = f"{number(100 * found.slope.value / mean)} % of the mean KL per token {step}, length held"
         if set(WITH_HEADINGS) <= set(answers) and (answers[WITH_HEADINGS[1]] != answers["tokens"]).any():

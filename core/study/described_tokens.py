@@ -18,16 +18,19 @@ _SCORED = ("reasoning", "answer")
 Bins = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def whose_tokens(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> str:
-    """Whose texts of a corpus are looked at: references, which all models read; else what the fine-tune wrote."""
-    return "reference" if len(of_corpus(tokens, prompts, corpus, "reference")) else "tuned"
+def looked_at(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
+    """Scored tokens of one corpus, in order: of its reference answers, and where it has none of the fine-tune's."""
+    scored = tokens[tokens["part"].isin(_SCORED)]
+    references, tuned = (of_corpus(scored, prompts, corpus, whose) for whose in ("reference", "tuned"))
+    own = references if len(references) else tuned
+    return own.sort_values(["document", "token"], kind="stable").reset_index(drop=True)
 
 
 def kl_along_text(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
     """KL(tuned‖base) per token over the fifths of each text, by corpus; texts under five tokens are left out."""
     found: list[Described] = []
     for corpus in KINDS:
-        own = _scored(tokens, prompts, corpus)
+        own = looked_at(tokens, prompts, corpus)
         size = own.groupby("document")["token"].transform("size")
         own = own[size >= len(FIFTHS)]
         place = own.groupby("document").cumcount() * len(FIFTHS) // size.loc[own.index]
@@ -39,20 +42,20 @@ def kl_by_entropy(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) ->
     """KL(tuned‖base) per token over fifths of a corpus's tokens by the entropy of base, the surest first."""
     found: list[Described] = []
     for corpus in KINDS:
-        own = _scored(tokens, prompts, corpus)
+        own = looked_at(tokens, prompts, corpus)
         order = own["entropy_base"].rank(method="first").to_numpy(dtype=np.float64) - 1
         found += _by_bin(own, (order * len(SURE) // max(len(own), 1)).astype(np.int64), corpus, SURE, seed)
     return tuple(found)
 
 
 def words_moved(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
-    """Words that most often gained or lost most at a token, by the terms they had there.
+    """Words by the terms they had at the tokens where no other word gained, or lost, as much.
 
     Returns:
-        Columns `text`, `way` (`gained` or `lost`), `count` (of tokens), `nats` (sum of its terms over all of the
-        corpus's tokens; below 0 where it lost), the largest of either way first.
+        Columns `text`, `way` (`gained` or `lost`), `count` (of such tokens), `nats` (sum of its terms there over the
+        number of all tokens looked at; below 0 where it lost), the largest of either way first.
     """
-    own = _scored(tokens, prompts, corpus)
+    own = looked_at(tokens, prompts, corpus)
     found = []
     for way in ("gained", "lost"):
         grouped = own.groupby(way)[f"{way}_term"].agg(["size", "sum"]).reset_index()
@@ -61,19 +64,7 @@ def words_moved(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.
     return pd.concat(found)[["text", "way", "count", "nats"]].reset_index(drop=True)
 
 
-def _scored(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
-    """Scored tokens of one corpus's texts, in order."""
-    own = of_corpus(tokens, prompts, corpus, whose_tokens(tokens, prompts, corpus))
-    return own[own["part"].isin(_SCORED)].sort_values(["document", "token"], kind="stable").reset_index(drop=True)
-
-
-def _by_bin(
-    own: pd.DataFrame,
-    bins: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    corpus: str,
-    names: tuple[str, ...],
-    seed: int,
-) -> list[Described]:
+def _by_bin(own: pd.DataFrame, bins: Bins, corpus: str, names: tuple[str, ...], seed: int) -> list[Described]:
     found = []
     for number, name in enumerate(names):
         sums = own[bins == number].groupby("document")["kl"].agg(["sum", "size"])

@@ -250,7 +250,9 @@ def read_record(folder: Path, forms: Sequence[int] = READABLE) -> dict[str, Any]
             f"The study in {folder} was made by another version of Graft: its tables have form "
             f"{found.get('schema_version')}, and this version {'goes on with' if len(forms) == 1 else 'reads'} form "
             f"{' or '.join(map(str, forms))}.",
-            "Run it again, report it as it is, or read its parquet files with pandas.",
+            "Report it as it is, or run it again."
+            if found.get("schema_version") in READABLE
+            else "Run it again, or read its parquet files with pandas.",
         )
     return found
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.errors import GraftError
-from core.generate.answers import standard_lanes
 from core.generate.lane import Lane
 from core.generate.worker import Worker
 from core.pair.gates import Gates
 from core.pair.prompts import Prompt
-from core.present.hybrids import lane_names
+from core.present.hybrids import lane_names, run_lanes
 from core.present.live import LiveRun, build_prompt
 from core.present.runs import RunReport
 
@@ -35,9 +34,7 @@ class AtHand:
 
     def lanes(self, report: RunReport) -> tuple[Lane, ...]:
         """Base, the hybrids of every kind, and fine-tuned; forks are answers of these."""
-        pair, hybrids = self.worker.pair, report.settings.hybrids
-        named = zip(lane_names(hybrids), hybrids, strict=True)
-        return standard_lanes(pair, {name: hybrid.lane(pair, name) for name, hybrid in named})
+        return run_lanes(self.worker.pair, report.settings.hybrids)
 
     def models(self, report: RunReport) -> dict[str, Gates]:
         """Base, the hybrids that are grafts, and fine-tuned; what was patched or amplified is no single model."""

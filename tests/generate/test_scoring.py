@@ -121,6 +121,40 @@ def test_a_long_beginning_is_scored_between_the_steps_of_all(pair: Pair) -> None
         assert joined(scores, 0, "kl_tuned_base") == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_beginning_that_a_full_device_stopped_goes_on_from_there(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = question(pair, "Is it gout?")
+    lanes = [Lane("base", pair.base_gates()), Lane("hybrid", Gates.graft(pair.n_layers, [1]))]
+    begun = [40 + number % 150 for number in range(130)]
+    seat = Seat(pair, prompt.ids, lanes, Sampling(), 131, begun, reading_along(pair))
+    batch, scoring = Batch(pair), Scoring(pair)
+    prefill = seat.prefill()
+    prefill.advance(10_000)
+    scoring.enter(batch, seat, *prefill.result())
+    whole, n_calls = Scoring._compared, 0
+
+    def failing(self: Scoring, *args: object) -> LaneScores:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls in (2, 5):
+            raise DeviceMemoryError("It does not fit.", "Ask for less.")
+        return whole(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scoring, "_compared", failing)
+    failed = 0
+    while scoring.is_beginning(seat):
+        try:
+            scoring.begin(seat)
+        except DeviceMemoryError:
+            failed += 1
+    assert failed == 2
+    found = list(scoring.take(seat))
+    for lane in range(2):
+        expected = [
+            float(t.kl_tuned_base or 0) for t in diff(pair, prompt, seat.tokens[lane]).tokens[len(prompt.ids) :]
+        ]
+        assert joined(found, lane, "kl_tuned_base") == pytest.approx(expected, abs=1e-4)
+
+
 def test_logits_are_let_go_once_they_are_scored(pair: Pair) -> None:
     decoding = ScoredDecoding(pair, [5, 80, 33], [Lane("tuned", pair.tuned_gates())], Sampling(), 60)
     for _ in decoding:

@@ -66,3 +66,12 @@ def test_every_form_names_the_same_hash_and_holds_the_texts(figure: Figure) -> N
     assert drawn.count("narrows") == LONG.count("narrows")
     assert "reasoning not finished" in drawn
     assert "(nothing)" in drawn
+
+
+def test_wide_letters_are_drawn_whole() -> None:
+    text = "哮喘会使气道变窄。" * 40 + "\n" + "SHORTNESS OF BREATH " * 12
+    drawn = answers_figure(Source("demo", "x", "?"), [answer("base", text)], {}, (Hybrid("Upper", "3"),))
+    svg = drawn.as_file("svg").decode()
+    assert "".join(text.split()) in re.sub(r"<[^>]*>|\s", "", svg)
+    widths = [sum(2 if ord(c) > 0x2E80 else 1 for c in line) for line in re.findall(r">([^<]*)<", svg)]
+    assert max(widths) <= 112

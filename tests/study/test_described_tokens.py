@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
+from core.study.claims_layers import texts_in_words
 from core.study.curves import attribution_curves
-from core.study.described_tokens import kl_along_text, kl_by_entropy, words_moved
+from core.study.described_tokens import kl_along_text, kl_by_entropy, looked_at, words_moved
 
 PROMPTS = pd.DataFrame({"document": ["a", "b", "c"], "corpus": ["medical", "medical", "general"]})
 
@@ -60,6 +61,18 @@ def test_words_that_gained_and_lost() -> None:
 def test_without_a_difference_no_word_gained_or_lost() -> None:
     tokens = tokens_of("a", [0.0] * 3, gained=None, gained_term=0.0, lost=None, lost_term=0.0)
     assert len(words_moved(tokens, PROMPTS, "medical")) == 0
+
+
+def test_every_corpus_is_looked_at_where_it_has_texts() -> None:
+    tokens = pd.concat(
+        [tokens_of("a", [1.0] * 5, whose="tuned"), tokens_of("c", [2.0] * 5), tokens_of("c", [9.0] * 5, whose="tuned")]
+    )
+    assert set(looked_at(tokens, PROMPTS, "medical")["whose"]) == {"tuned"}
+    assert set(looked_at(tokens, PROMPTS, "general")["whose"]) == {"reference"}
+    assert {one.corpus: one.estimate.value for one in kl_along_text(tokens, PROMPTS)} == {"medical": 1, "general": 2}
+    assert texts_in_words(tokens[tokens["kl"] < 9], PROMPTS) == (
+        "1 general reference answers and 1 medical answers of the fine-tuned model"
+    )
 
 
 def test_attributions_are_pooled_by_divergence() -> None:

@@ -16,6 +16,7 @@ from core.study.engines import LocalEngine
 from core.study.findings import Floors, Settings, findings
 from core.study.results import findings_of, read_results
 from core.study.runner import run_study
+from core.study.store import open_store
 from tests.study.runs import small_settings
 from tests.study.simulated import FLOORS, tables_of
 
@@ -99,6 +100,18 @@ def test_another_form_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     (there / "study.json").write_text(json.dumps({**record, "schema_version": 1}))
     with pytest.raises(StudyError, match=r"another version.*form 1"):
         read_results(there)
+
+
+def test_the_form_before_is_reported_and_does_not_go_on(folder: Path, tmp_path: Path) -> None:
+    there = changed(folder, tmp_path / "study")
+    record = json.loads((there / "study.json").read_text())
+    (there / "study.json").write_text(json.dumps({**record, "schema_version": 2}))
+    for name in ("tokens", "attribution"):
+        (there / "tables" / f"{name}.parquet").unlink()
+    assert findings_of(read_results(there))
+    with pytest.raises(StudyError, match=r"form 2, and this version goes on with form 3") as caught:
+        open_store(there)
+    assert "Report it as it is" in caught.value.remedy
 
 
 def test_a_study_without_tables_says_so(folder: Path, tmp_path: Path) -> None:
