@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.common import machine, write
 from core import load_pair
+from core.generate.sampling import Sampling, coupled_partings
 from core.intervene.integrated import integrate_k, slope_of_k
 from core.intervene.plans import EACH, sweep_plans
 from core.intervene.random_adapter import random_adapter
@@ -91,8 +92,9 @@ def alone(pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings) -
 
 
 def extremes(pair: Pair, n_prompt: int, states: Tensor) -> None:
-    """What gained and lost most at every token of an answer."""
-    extreme_terms(pair.unembed, *states[:, n_prompt - 1 : -1])
+    """What gained and lost most at every token of an answer, and whether both models would draw the same."""
+    sampling = Sampling(temperature=1.0, coupled=True)
+    extreme_terms(pair.unembed, *states[:, n_prompt - 1 : -1], partial(coupled_partings, sampling))
 
 
 def controls(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: StudySettings) -> None:

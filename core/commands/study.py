@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--control-kinds", default=",".join(d.control_kinds), help=f"curves in random adapters: {', '.join(CURVES)}"
     )
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
+    parser.add_argument("--raw", action="store_true", help="no chat template: the models continue each question")
     parser.add_argument("--untimed", action="store_true", help="preview without measuring how long a prompt takes")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="who measures")
     parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster; without it one is started")
@@ -96,6 +97,7 @@ def _settings(arguments: argparse.Namespace) -> StudySettings:
         measurements=tuple(arguments.measure.split(",")),
         control_kinds=tuple(arguments.control_kinds.split(",")),
         system=arguments.system,
+        raw=arguments.raw,
         **numbers,
     )
 

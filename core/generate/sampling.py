@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
 from core.errors import ArgumentError
-from core.generate.coupling import gumbel_noise
+from core.generate.coupling import KEPT, gumbel_noise
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,26 @@ def coupled_choices(sampling: Sampling, logits: Tensor, first_step: int = 0) -> 
     check_coupled(sampling)
     sampler = RowSampler(sampling, first_step)
     return [sampler.choose(row) for row in logits]
+
+
+def coupled_partings(sampling: Sampling, base: Tensor, tuned: Tensor, first_step: int = 0) -> list[bool]:
+    """Whether two coupled rows would have taken different tokens, at each of consecutive positions of one text.
+
+    Args:
+        sampling: coupled.
+        base, tuned: (positions, d_vocab) float32 logits of the two.
+        first_step: index into the answer of the first position.
+
+    Raises:
+        ArgumentError: the sampling is not coupled.
+    """
+    parted: list[bool] = []
+    for start in range(0, len(base), KEPT):  # the noise of so many steps is made once for both
+        own, other = (
+            coupled_choices(sampling, logits[start : start + KEPT], first_step + start) for logits in (base, tuned)
+        )
+        parted += [a != b for a, b in zip(own, other, strict=True)]
+    return parted
 
 
 def check_coupled(sampling: Sampling) -> None:

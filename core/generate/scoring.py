@@ -13,7 +13,7 @@ from torch import Tensor
 from core.generate.batch import Batch
 from core.generate.cache import RowCache
 from core.generate.followers import Followers, Model
-from core.generate.sampling import Sampling, coupled_choices, sampled_logits
+from core.generate.sampling import Sampling, coupled_partings, sampled_logits
 from core.generate.seat import Seat, Step
 from core.measure.divergence import total_variation
 from core.measure.positions import PositionScores, score_logits
@@ -272,6 +272,5 @@ def _drawn(sampling: Sampling, first: int, base: Tensor, tuned: Tensor) -> tuple
     """Whether coupled rows would part, and the total variation of what they draw from."""
     if not sampling.coupled:
         return None, None
-    chosen = [coupled_choices(sampling, each, first) for each in (base, tuned)]
-    parted = torch.tensor([a != b for a, b in zip(*chosen, strict=True)])
+    parted = torch.tensor(coupled_partings(sampling, base, tuned, first))
     return parted, total_variation(*(sampled_logits(sampling, each) for each in (base, tuned))).double()

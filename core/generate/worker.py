@@ -24,6 +24,7 @@ from core.generate.turns import (
     WORK_BESIDE_OTHERS,
     WORK_WHILE_NOBODY_WRITES,
     Answer,
+    FairOrder,
     next_to_work,
     waiting_for_step,
 )
@@ -48,7 +49,7 @@ class Worker:
         self._answers: deque[Answer] = deque()
         self._tasks: list[Task[object]] = []  # the last one runs, those before it have given way
         self._batch, self._scoring = Batch(pair), Scoring(pair)
-        self._turns = 0
+        self._turns, self._fair = 0, FairOrder()
         self._room = Room(pair)
         self._turn_ended = self._turn_took = 0.0
         self._changed = threading.Condition()
@@ -105,15 +106,16 @@ class Worker:
             if request not in self._waiting:
                 return 0
             if isinstance(request, Task):
-                before = [
-                    task for task in self._waiting if isinstance(task, Task) and task.gives_way <= request.gives_way
-                ]
+                before = [t for t in self._waiting if isinstance(t, Task) and t.gives_way <= request.gives_way]
                 running = [task for task in self._tasks if task.gives_way <= request.gives_way]
                 return before.index(request) + bool(running)
-            writing: list[Request] = [other for other in self._waiting if isinstance(other, Writing)]
-            place = writing.index(request)
+            place = next(number for number, other in enumerate(self._queue()) if other is request)
             fits = isinstance(request, Writing) and place == 0 and self._fits(request)
             return place + 1 if self._answers and not fits else place
+
+    def _queue(self) -> list[Writing]:
+        """Who waits to write, as they will be let in."""
+        return self._fair.of(self._waiting, [answer.request.owner for answer in self._answers])
 
     def n_rows(self) -> int:
         """How many lanes are being decoded now."""
@@ -267,15 +269,14 @@ class Worker:
             answer.request.end("failed", error)
 
     def _admit(self) -> None:
-        """Lets in whoever there is room for: first those whose owners have the least running, then by arrival."""
+        """Lets in whoever there is room for: in fair order."""
         with self._changed:
             while True:
-                writing = [request for request in self._waiting if isinstance(request, Writing)]
-                running = [answer.request.owner for answer in self._answers]
-                chosen = min(writing, key=lambda request: running.count(request.owner), default=None)
+                chosen = next(iter(self._queue()), None)
                 if chosen is None or not self._fits(chosen):
                     return
                 self._waiting.remove(chosen)
+                self._fair.let_in(chosen.owner)
                 chosen.start()
                 self._answers.append(Answer(chosen, chosen.pieces(self.pair, self._batch, self._scoring)))
 

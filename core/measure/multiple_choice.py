@@ -23,6 +23,7 @@ from core.pair.prompts import Message
 from core.pair.routes import PADDING, padded_prefill, prefill
 
 LETTER_PROMPT = "\n\nAnswer with the letter of the right option only."
+RAW_LETTER_PROMPT = "\nAnswer:"
 NO_REASONING = f"\n{THINK_CLOSE}\n\n"
 TOKENS_AT_ONCE = 8192  # of all rows of a batch together, padding included
 
@@ -83,7 +84,7 @@ def letter_probabilities(
         PromptError: there is no chat template, or the tokenizer cuts letters into pieces.
         TooLongError: the question does not fit the context.
     """
-    ids, skipped = _prompt_ids(pair, question, system)
+    ids, skipped = letter_prompt(pair, question, system)
     forms = _letter_ids(pair)
     found: list[Tensor] = []
     for route in (prefill, padded_prefill):
@@ -102,6 +103,7 @@ def letter_choices(
     system: str | None = None,
     noise: Collection[int] = (),
     progress: Callable[[float], None] | None = None,
+    raw: bool = False,
 ) -> tuple[tuple[LetterChoice, ...], ...]:
     """The letters of many questions under each row of gates, in left-padded batches of about equal length.
 
@@ -113,6 +115,7 @@ def letter_choices(
         noise: numbers of the questions that are run once more, with more padding and a row more, for the noise of each
             figure.
         progress: told the share of questions done, 0..1; may raise to stop.
+        raw: the models continue each question, followed by `Answer:`, without a chat template.
 
     Returns:
         questions × rows, in the order asked.
@@ -121,7 +124,7 @@ def letter_choices(
         PromptError: there is no chat template, or the tokenizer cuts letters into pieces.
         TooLongError: a question does not fit the context.
     """
-    prompts = [_prompt_ids(pair, question, system) for question, _ in questions]
+    prompts = [letter_prompt(pair, question, system, raw) for question, _ in questions]
     forms = _letter_ids(pair)
     letters = list(forms.values())
     found: dict[int, tuple[LetterChoice, ...]] = {}
@@ -152,12 +155,22 @@ def flips(choices: Sequence[LetterChoice], base: int = 0) -> tuple[int, ...]:
     return tuple(row for row, choice in enumerate(choices) if choice.chosen != choices[base].chosen)
 
 
-def _prompt_ids(pair: Pair, question: str, system: str | None) -> tuple[tuple[int, ...], bool]:
-    """Everything before the first token of the answer, and whether that includes an empty reasoning."""
-    messages = [Message(role="user", content=question + LETTER_PROMPT)]
-    if system:
-        messages.insert(0, Message(role="system", content=system))
-    prompt = pair.prompts.chat(messages)
+def letter_prompt(
+    pair: Pair, question: str, system: str | None = None, raw: bool = False
+) -> tuple[tuple[int, ...], bool]:
+    """Everything before the first token of the answer, and whether that includes an empty reasoning.
+
+    Raises:
+        PromptError: there is no chat template, and the text is not raw.
+        TooLongError: the question does not fit the context.
+    """
+    if raw:
+        prompt = pair.prompts.raw(question + RAW_LETTER_PROMPT)
+    else:
+        messages = [Message(role="user", content=question + LETTER_PROMPT)]
+        if system:
+            messages.insert(0, Message(role="system", content=system))
+        prompt = pair.prompts.chat(messages)
     skipped = prompt.opens_reasoning
     ids = (*prompt.ids, *pair.prompts.answer_ids(NO_REASONING)) if skipped else prompt.ids
     if len(ids) > pair.max_positions:

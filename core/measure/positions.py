@@ -4,6 +4,7 @@ Takes hidden states and gives numbers per position; the logits never leave. Know
 divergences; knows nothing of words, parts or summaries.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -126,13 +127,26 @@ def kl_of_states(unembed: Unembedding, hidden_p: Tensor, hidden_q: Tensor) -> Te
     return torch.cat(found)
 
 
-def extreme_terms(unembed: Unembedding, hidden_base: Tensor, hidden_tuned: Tensor) -> ExtremeTerms:
-    """What each prediction's divergence is mostly about, from (n, d_model) hidden states of both models."""
+def extreme_terms(
+    unembed: Unembedding,
+    hidden_base: Tensor,
+    hidden_tuned: Tensor,
+    look: Callable[[Tensor, Tensor], None] | None = None,
+) -> ExtremeTerms:
+    """What each prediction's divergence is mostly about.
+
+    Args:
+        unembed: of the pair.
+        hidden_base, hidden_tuned: (n, d_model) states of both models.
+        look: shown the (positions, d_vocab) logits of both, a few consecutive positions at a time.
+    """
     room, found = Room(), []
     for a in range(0, len(hidden_base), POSITIONS_AT_ONCE):
         base, tuned = (unembed(hidden[a : a + POSITIONS_AT_ONCE]) for hidden in (hidden_base, hidden_tuned))
         step = max(1, ENTRIES_AT_ONCE // base.shape[-1])
         for one, other in zip(torch.split(base, step), torch.split(tuned, step), strict=True):
+            if look is not None:
+                look(one, other)
             b, t = Distributions.of(one, room, "base"), Distributions.of(other, room, "tuned")
             found.append([values.cpu() for values in word_extremes(t, b, room)])
     gained, gained_ids, lost, lost_ids = (torch.cat(column) for column in zip(*found, strict=True))

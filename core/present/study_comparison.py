@@ -19,7 +19,8 @@ from core.present.study_report import unfinished
 from core.present.study_source import provenance_of_study, source_of_study
 from core.present.study_text_parts import corpora_section, footer, limits_section, provenance_section
 from core.present.texts import two_digits
-from core.study.compare import ClaimPair, Comparison, Difference
+from core.study.compare import ClaimPair, Comparison
+from core.study.differences import Difference
 from core.study.results import Results
 from core.study.verdicts import Finding, number
 
@@ -30,7 +31,7 @@ _CURVES = {
     "drift": "‖h_t − h_b‖/‖h_b‖ (ratio)",
     "cosine": "1 − cos(h_t, h_b)",
 }
-_LIMIT = "Two intervals that overlap do not show that the studies agree; the paired difference is the comparison."
+_LIMIT = "Two intervals that overlap do not show that the studies agree; the difference is the comparison."
 
 
 def comparison_figures(
@@ -58,6 +59,12 @@ def comparison_figures(
             f"Paired differences; 0 is no difference between the studies. {bars}", noise, "compare-differences",
             tuple(map(_difference_row, found.paired)), claims_chart,
             "Documents are shared; what else differs between the studies stands in the table above.",
+        ),
+        "apart": Figure(
+            "B less A, each on its own documents", source,
+            f"Each study's documents are drawn apart; 0 is no difference between the studies. {bars}", noise,
+            "compare-apart", tuple(map(_difference_row, found.apart)), claims_chart,
+            "Whatever sets the questions of the studies apart is part of these differences.",
         ),
     }  # fmt: skip
     for name, x in _CURVES.items():
@@ -105,7 +112,7 @@ def _difference_row(one: Difference) -> dict[str, Any]:
     change = one.difference
     return {**_labelled(f"{one.what}, {one.corpus} text"), "series": "B less A", "value": change.value,
             "low": change.low, "high": change.high, "n": change.n, "unit": one.unit, "none": 0.0,
-            "a": one.a, "b": one.b, "words": f"{_short(change.value)} (n = {change.n})"}  # fmt: skip
+            "a": one.a, "b": one.b, "words": f"{_short(change.value)} (n = {_n(one)})"}  # fmt: skip
 
 
 def _overlaid(figure: Figure | None, side: str) -> list[dict[str, Any]]:
@@ -134,7 +141,7 @@ def comparison_document(
         sections=(
             Section("settings", "What differs in how they were made", (_differing(found),)),
             Section("claims", "Claims side by side", _claims(found, figures)),
-            Section("documents", "Document by document", _documents(found, figures)),
+            Section("documents", "Differences", _documents(found, figures)),
             Section("curves", "Layers", _curves(figures)),
             limits_section(),
             *(_named(corpora_section(one), side) for side, one in (("A", a), ("B", b))),
@@ -171,15 +178,27 @@ def _side(one: Finding | None) -> tuple[str, str]:
 
 def _documents(found: Comparison, figures: Mapping[str, Figure]) -> tuple[Block, ...]:
     counts = ", ".join(f"{n} {kind}" for kind, n in found.shared.items())
+    shared = f"Both studies have the same question and reference answer in {counts} documents."
+    blocks: list[Block] = [Text(shared if found.paired else f"Shared questions: {counts}.", small=not found.paired)]
+    if found.paired:
+        blocks += [_differences(found.paired), *_picture("differences", figures)]
     if found.unpaired:
-        return (Text(found.unpaired), Text(f"Shared questions: {counts}.", small=True))
-    rows = tuple(
-        (f"{one.what}, {one.corpus}", number(one.a), number(one.b), _change(one), one.unit, str(one.difference.n))
-        for one in found.paired
-    )
+        blocks.append(Text(found.unpaired))
+    if found.apart:
+        blocks += [_differences(found.apart), *_picture("apart", figures)]
+    return tuple(blocks)
+
+
+def _differences(rows: Sequence[Difference]) -> Table:
     header = ("what", "A", "B", "B less A (95 % interval)", "unit", "n")
-    said = Text(f"Both studies have the same question and reference answer in {counts} documents.")
-    return (said, Table(header, rows, numbers=(1, 2, 5)), *_picture("differences", figures))
+    cells = tuple(
+        (f"{one.what}, {one.corpus}", number(one.a), number(one.b), _change(one), one.unit, _n(one)) for one in rows
+    )
+    return Table(header, cells, numbers=(1, 2, 5))
+
+
+def _n(one: Difference) -> str:
+    return str(one.n_a) if one.n_a == one.n_b else f"{one.n_a} and {one.n_b}"
 
 
 def _change(one: Difference) -> str:

@@ -32,13 +32,15 @@ from core.study.described import (
     shares_in_top,
     term_ratios,
 )
+from core.study.frames import TIMES_NOISE
 from core.study.resampling import Estimate
 from core.study.results import Results
 from core.study.verdicts import Finding
 
 _FIGURES = {
     "1": "loss loss-by-field choices",
-    "2": "kl-by-text terms top-words words-moved concentration kl-along-text kl-by-entropy explanations reasoning",
+    "2": "kl-by-text parting terms top-words words-moved concentration kl-along-text kl-by-entropy explanations "
+    "reasoning",
     "3": "layers-single layers-without layers-prefix layers-increments layers-suffix layers-window-3 layers-window-5 "
     "shapley attribution centres depth sets",
     "4": "drift cosine cka",
@@ -143,7 +145,7 @@ def _choices(choices: pd.DataFrame | None, source: Source) -> dict[str, Figure]:
 
 def _words(results: Results, found: Sequence[Finding], source: Source) -> dict[str, Figure]:
     tables, prompts, seed = results.tables, results.tables["prompts"], _seed(results)
-    noise = f"Noise of one token's KL: {results.floors.kl:.1e} nats."
+    noise, floor = f"Noise of one token's KL: {results.floors.kl:.1e} nats.", TIMES_NOISE * results.floors.kl
     drawn: dict[str, Figure] = {}
     answers, words = tables.get("answers"), tables.get("words")
     if answers is not None:
@@ -152,7 +154,7 @@ def _words(results: Results, found: Sequence[Finding], source: Source) -> dict[s
         drawn |= _terms(term_ratios(words, prompts, results.floors, seed), noise, source)
         drawn |= _top_words(frequent_words(words, prompts), noise, source)
     if answers is not None:
-        drawn |= _concentration(shares_in_top(answers, prompts, seed), noise, source)
+        drawn |= _concentration(shares_in_top(answers, prompts, seed, tables.get("tokens"), floor), noise, source)
         drawn |= _explanations(answers, prompts, found, noise, source)
     drawn |= token_figures(results, source, noise)
     if words is not None:
@@ -199,7 +201,8 @@ def _top_words(found: pd.DataFrame, noise: str, source: Source) -> dict[str, Fig
     whose = next((text for text in ("tuned", "reference", "base") if (found["whose"] == text).any()), "tuned")
     rows = [
         {"form": str(row["form"]), "category": str(row["category"] or "other"), "count": int(row["count"]),
-         "mean_score": float(row["mean_score"])}
+         "mean_score": float(row["mean_score"]), "count_with_headings": int(row["count_with_headings"]),
+         "mean_score_with_headings": float(row["mean_score_with_headings"])}
         for _, row in found[found["whose"] == whose].iterrows()
     ]  # fmt: skip
     title = f"Medical words with the largest divergence, in the {_WHOSE[whose]}"
@@ -207,7 +210,7 @@ def _top_words(found: pd.DataFrame, noise: str, source: Source) -> dict[str, Fig
         title += f": first “{rows[0]['form']}”"
     legend = (
         f"Mean ΣKL(tuned‖base) over a word's tokens, nats; words seen at least {FEWEST_OF_A_WORD} times in medical "
-        "texts, headings left out. The table has all of them."
+        "texts, headings left out. The table has all of them, and their means with headings counted in."
     )
     limit = "A list of largest values: single words may stand here by chance; the matched ratio is the test."
     return _figure("top-words", source, title, legend, noise, rows, words_chart, limit)
@@ -215,8 +218,7 @@ def _top_words(found: pd.DataFrame, noise: str, source: Source) -> dict[str, Fig
 
 def _concentration(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
     rows = [
-        _row(_text(one.corpus, one.group), f"top {one.what} of tokens", one.estimate, percent(one.estimate.value))
-        for one in found
+        _row(_text(one.corpus, one.group), _top(one.what), one.estimate, percent(one.estimate.value)) for one in found
     ]
     legend = (
         "Share of a text's ΣKL(tuned‖base) in its tokens with the largest KL, mean over texts; if all tokens were "
@@ -224,6 +226,11 @@ def _concentration(found: Sequence[Described], noise: str, source: Source) -> di
     )
     draw = partial(interval_chart, x_title="share of ΣKL(tuned‖base)", none=0.0, percent=True)
     return _figure("concentration", source, "How few tokens hold the divergence", legend, noise, rows, draw)
+
+
+def _top(what: str) -> str:
+    share, _, headings = what.partition(", ")
+    return f"top {share} of tokens{headings and ', ' + headings}"
 
 
 def _explanations(
@@ -265,7 +272,7 @@ def _reasoning(found: Sequence[Described], noise: str, source: Source) -> dict[s
     rows = [_row(_text(one.corpus, one.group), one.what, one.estimate) for one in found]
     legend = (
         "Mean KL(tuned‖base) per token of the reasoning and of the answer proper, nats, in texts that have both; "
-        f"headings left out. {INTERVALS}"
+        f"headings left out, or counted to the part they stand before where that is said. {INTERVALS}"
     )
     draw = partial(interval_chart, x_title="KL(tuned‖base), nats per token", none=0.0)
     limit = "Reasoning comes first; place in the text and part are not told apart here."

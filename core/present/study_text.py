@@ -4,6 +4,7 @@ Knows reports; computes nothing.
 """
 
 from core.present.study_reports import StudyComparison, StudyFindings, StudyReport
+from core.study.differences import Difference
 from core.study.preview import CorpusPreview, StudyPreview
 from core.study.verdicts import number
 
@@ -57,14 +58,19 @@ def _comparison_lines(found: StudyComparison) -> list[str]:
     for pair in found.comparison.claims:
         sides = (f"{side} {one.verdict if one else 'not measured'}" for side, one in (("A", pair.a), ("B", pair.b)))
         lines.append(f"{pair.number} {pair.claim}: {', '.join(sides)}")
-    for change in found.comparison.paired:
-        ends = change.difference
-        low, high = ("–" if end is None else number(end) for end in (ends.low, ends.high))
-        lines.append(
-            f"{change.what}, {change.corpus}: A {number(change.a)}, B {number(change.b)} {change.unit}; B less A "
-            f"{number(ends.value)} ({low} to {high}; n = {ends.n})"
-        )
-    return [*lines, *([found.comparison.unpaired] if found.comparison.unpaired else [])]
+    lines += map(_difference_line, found.comparison.paired)
+    lines += [found.comparison.unpaired] if found.comparison.unpaired else []
+    return [*lines, *map(_difference_line, found.comparison.apart)]
+
+
+def _difference_line(change: Difference) -> str:
+    ends = change.difference
+    low, high = ("–" if end is None else number(end) for end in (ends.low, ends.high))
+    n = str(change.n_a) if change.n_a == change.n_b else f"{change.n_a} and {change.n_b}"
+    return (
+        f"{change.what}, {change.corpus}: A {number(change.a)}, B {number(change.b)} {change.unit}; B less A "
+        f"{number(ends.value)} ({low} to {high}; n = {n})"
+    )
 
 
 def _preview_text(preview: StudyPreview) -> str:

@@ -4,6 +4,7 @@ Knows a study's record and the constants of the tests; computes nothing.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from core.present.document import Block, Code, Items, Section, Table, Text
 from core.present.provenance import command_line, provenance_line
@@ -94,6 +95,7 @@ def provenance_section(results: Results, typed: Sequence[str]) -> Section:
         ("pair", found.pair), ("base", found.base_id), ("base SHA-256", found.base_sha256),
         ("fine-tune", found.tuned_id), ("fine-tune SHA-256", found.tuned_sha256),
         ("chat template SHA-256", found.template_sha256),
+        ("questions", _asked(record["settings"])),
         ("device, dtype", f"{found.device}, {found.dtype}; the change in {found.adapter_dtype}"),
         ("seed", str(found.seed)), ("noise floor", f"{found.noise_floor:.1e} nats"),
         ("settings SHA-256", str(record["settings_sha256"])), ("begun", str(record.get("created", "–"))),
@@ -107,6 +109,13 @@ def provenance_section(results: Results, typed: Sequence[str]) -> Section:
         Code(command_line(typed)),
     )
     return Section("provenance", "Provenance", blocks)
+
+
+def _asked(settings: dict[str, Any]) -> str:
+    if settings.get("raw"):
+        return "raw text: the models continue each question and a line break"
+    system = settings.get("system")
+    return f"through the chat template, after the system prompt “{system}”" if system else "through the chat template"
 
 
 def footer(results: Results) -> str:

@@ -13,11 +13,12 @@ from core.present.figures import Figure
 from core.present.forks import quoted
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart
-from core.present.texts import two_digits
+from core.present.texts import percent, two_digits
 from core.study.choice import KINDS
 from core.study.claims_layers import texts_in_words
+from core.study.claims_words import TEXTS
 from core.study.described import Described
-from core.study.described_tokens import kl_along_text, kl_by_entropy, looked_at, words_moved
+from core.study.described_tokens import kl_along_text, kl_by_entropy, looked_at, partings, words_moved
 from core.study.results import Results
 
 _SHOWN = 12
@@ -55,6 +56,7 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
     corpus = next(iter(present))
     return {
         **{one[0]: _bars(*one, noise, source) for one in (along, sure)},
+        "parting": _parting(partings(tokens, prompts, seed), noise, source),
         "words-moved": _moved(
             words_moved(tokens, prompts, corpus), corpus, texts_in_words(present[corpus], prompts), noise, source
         ),
@@ -73,6 +75,24 @@ def _bars(
     draw = partial(interval_chart, x_title=_KL, none=0.0)
     legend = f"{legend} Bars are 95 % intervals over documents."
     return Figure(title, source, legend, noise, f"study-{slug}", rows, draw, limit)
+
+
+def _parting(found: Sequence[Described], noise: str, source: Source) -> Figure:
+    rows = tuple(
+        {"label": TEXTS[one.corpus, one.group], "series": one.what, "value": one.estimate.value,
+         "low": one.estimate.low, "high": one.estimate.high, "n": one.estimate.n,
+         "words": f"{percent(one.estimate.value)} (n = {one.estimate.n})"}
+        for one in found
+    )  # fmt: skip
+    legend = (
+        "Share of tokens at which base and fine-tuned model would draw different words at temperature 1, though they "
+        "share their noise (Gumbel-max, other noise for every prompt), and the mean total variation of what they draw "
+        "from. Bars are 95 % intervals over documents."
+    )
+    limit = "On average no way of sharing noise parts them less often than the total variation; this way at most twice."
+    draw = partial(interval_chart, x_title="share of tokens", none=0.0, percent=True)
+    title = "How often sampled answers would part"
+    return Figure(title, source, legend, noise, "study-parting", rows, draw, limit)
 
 
 def _moved(found: pd.DataFrame, corpus: str, texts: str, noise: str, source: Source) -> Figure:

@@ -1,26 +1,20 @@
 """Two studies against each other: what differs in how they were made, in their claims, and document by document.
 
-Where both measured the same questions, differences are paired: one bootstrap draws the same documents from both. Knows
-results and findings; gives no verdicts of its own.
+Where both measured the same questions, differences are paired. Knows results and findings; gives no verdicts.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from core.errors import StudyError
 from core.study.choice import KINDS
-from core.study.curves import layer_sums
-from core.study.depth import centre_of_mass, layer_curve
-from core.study.frames import TIMES_NOISE, of_corpus
-from core.study.resampling import RESAMPLES, Estimate, Floats, estimate, resampled_sums
+from core.study.differences import Difference, differences
+from core.study.resampling import RESAMPLES
 from core.study.results import Results
 from core.study.verdicts import Finding
-
-FEWEST_IN_COMMON = 2
 
 
 @dataclass(frozen=True)
@@ -54,26 +48,6 @@ class ClaimPair:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One number of both studies on the documents they share.
-
-    Attributes:
-        what: which number.
-        corpus: `medical` or `general`.
-        unit: of all three.
-        a, b: in each study, over the shared documents.
-        difference: b − a with its interval, resampling shared documents.
-    """
-
-    what: str
-    corpus: str
-    unit: str
-    a: float
-    b: float
-    difference: Estimate
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Two studies side by side.
 
@@ -81,14 +55,16 @@ class Comparison:
         differing: how they were made differently; empty where they agree in all of it.
         claims: of either.
         shared: documents with the same question and reference answer in both, by corpus.
-        paired: differences over shared documents; empty where there are too few.
-        unpaired: why claims cannot be compared document by document; empty where they can.
+        paired: differences over shared documents, the same ones drawn from both.
+        apart: differences of all documents of each study, where too few are shared.
+        unpaired: what such differences mean, or why there are none; empty where every one is over shared documents.
     """
 
     differing: tuple[Differing, ...]
     claims: tuple[ClaimPair, ...]
     shared: dict[str, int]
     paired: tuple[Difference, ...]
+    apart: tuple[Difference, ...]
     unpaired: str
 
 
@@ -120,9 +96,9 @@ def compare(
     )
     shared: dict[str, int] = {kind: int((documents["corpus"] == kind).sum()) for kind in KINDS}
     seed = int(a.record["settings"]["seed"])
-    paired = _paired(a, b, documents, seed, n_resamples)
-    unpaired = "" if paired else _why_not(shared)
-    return Comparison(differing(a.record, b.record), claims, shared, paired, unpaired)
+    paired, apart = differences(a, b, documents, seed, n_resamples)
+    unpaired = "" if paired and not apart else _unpaired(shared, bool(apart))
+    return Comparison(differing(a.record, b.record), claims, shared, paired, apart, unpaired)
 
 
 def shared_documents(a: Results, b: Results) -> pd.DataFrame:
@@ -131,6 +107,7 @@ def shared_documents(a: Results, b: Results) -> pd.DataFrame:
     frames = [one.tables["prompts"] for one in (a, b)]
     if any(not set(keys) <= set(frame) for frame in frames):
         return pd.DataFrame(columns=keys[:2])
+    keys += [name for name in ("letter",) if all(name in frame for frame in frames)]
     first, second = (frame[keys].fillna("") for frame in frames)
     return first.merge(second, on=keys)[keys[:2]].sort_values("document", ignore_index=True)
 
@@ -156,89 +133,12 @@ def _made(record: dict[str, Any]) -> dict[str, str]:
     return made | {f"version of {name}": str(version) for name, version in versions.items()}
 
 
-def _why_not(shared: dict[str, int]) -> str:
+def _unpaired(shared: dict[str, int], any_apart: bool) -> str:
     n = sum(shared.values())
-    if not n:
-        return "The studies share no question, so their numbers are unpaired: the difference has no interval here."
-    return f"The studies share {n} questions but measured nothing in common on at least {FEWEST_IN_COMMON} of a kind."
-
-
-def _paired(a: Results, b: Results, documents: pd.DataFrame, seed: int, n_resamples: int) -> tuple[Difference, ...]:
-    found: list[Difference] = []
-    for corpus in KINDS:
-        own = documents.loc[documents["corpus"] == corpus, "document"]
-        for what, unit, column in (
-            ("change of the loss on reference answers", "nats per token", "change"),
-            ("KL(tuned‖base) on reference answers", "nats per token", "kl_sum"),
-        ):
-            sums = [_answer_sums(one, corpus, column) for one in (a, b)]
-            found += _ratio(what, corpus, unit, sums, own, seed, n_resamples)
-        sums = [_drifts(one) for one in (a, b)]
-        found += _ratio("drift of the states, over all layers", corpus, "ratio", sums, own, seed, n_resamples)
-        found += _centres(a, b, corpus, own, seed, n_resamples)
-    return tuple(found)
-
-
-def _answer_sums(results: Results, corpus: str, column: str) -> pd.DataFrame:
-    """`above` and `below` of a ratio by document."""
-    if "answers" not in results.tables:
-        return pd.DataFrame(columns=["above", "below"])
-    answers = of_corpus(results.tables["answers"], results.tables["prompts"], corpus, "reference")
-    answers = answers.assign(change=answers["nll_tuned_sum"] - answers["nll_base_sum"]).set_index("document")
-    return answers[[column, "tokens"]].set_axis(["above", "below"], axis=1)
-
-
-def _of_references(results: Results, name: str) -> pd.DataFrame:
-    """Rows of a table on reference answers: only those are the same text in both studies."""
-    table = results.tables[name]
-    return table[table["whose"] == "reference"]
-
-
-def _drifts(results: Results) -> pd.DataFrame:
-    if "representations" not in results.tables:
-        return pd.DataFrame(columns=["above", "below"])
-    mean = _of_references(results, "representations").groupby("document")["drift_norm"].mean()
-    return pd.DataFrame({"above": mean, "below": 1.0})
-
-
-def _ratio(
-    what: str, corpus: str, unit: str, sums: Sequence[pd.DataFrame], documents: pd.Series, seed: int, n: int
-) -> list[Difference]:
-    both = sums[0].add_suffix("_a").join(sums[1].add_suffix("_b"), how="inner")
-    both = both.loc[both.index.intersection(documents).sort_values()].dropna()
-    if len(both) < FEWEST_IN_COMMON:
-        return []
-    values = both.to_numpy(dtype=np.float64)
-    drawn = resampled_sums(values, seed, n)
-    (first, second), change = _two(values.sum(axis=0)), np.subtract(*_two(drawn)[::-1])
-    effect = estimate(float(second - first), change, len(both))
-    return [Difference(what, corpus, unit, float(first), float(second), effect)]
-
-
-def _two(sums: Floats) -> tuple[Floats, Floats]:
-    return sums[..., 0] / sums[..., 1], sums[..., 2] / sums[..., 3]
-
-
-def _centres(a: Results, b: Results, corpus: str, documents: pd.Series, seed: int, n: int) -> list[Difference]:
-    if not all("layers" in one.tables for one in (a, b)):
-        return []
-    wide = [layer_sums(_of_references(one, "layers"), one.tables["prompts"], corpus, "single") for one in (a, b)]
-    index = wide[0].index.intersection(wide[1].index).intersection(documents).sort_values()
-    noisy = [
-        own.loc[index, "kl_base_sum"].sum() <= TIMES_NOISE * one.floors.kl * own.loc[index, "tokens"].sum()
-        for own, one in zip(wide, (a, b), strict=True)
-    ]
-    if len(index) < FEWEST_IN_COMMON or any(noisy):
-        return []
-    sums = [own.loc[index].to_numpy(dtype=np.float64) for own in wide]
-    values = [float(_centre(own.sum(axis=0))) for own in sums]
-    # The same seed and number of documents draw the same documents in both.
-    drawn = [_centre(resampled_sums(own, seed, n)) for own in sums]
-    if not np.isfinite(values).all():
-        return []
-    change = estimate(values[1] - values[0], drawn[1] - drawn[0], len(index))
-    return [Difference("centre of recovery by single layers", corpus, "of the depth", values[0], values[1], change)]
-
-
-def _centre(sums: Floats) -> Floats:
-    return centre_of_mass(layer_curve(sums[..., :-2], sums[..., -2], "single"))
+    if any_apart:
+        few = f"too few questions ({n})" if n else "no question"
+        return (
+            f"The studies share {few} for some or all of this: there each study's own documents are drawn apart, and "
+            "whatever sets the questions apart is part of the difference."
+        )
+    return f"The studies share {n or 'no'} question{'s' if n != 1 else ''} and measured nothing in common."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from core.measure.summary import concentration
 from core.study.choice import KINDS
 from core.study.claims_words import TEXTS, terms_test
 from core.study.frames import Floors, Settings, of_corpus
@@ -18,6 +19,7 @@ from core.study.right_answers import Flips, accuracy, mcnemar
 FEWEST_OF_A_FIELD = 3
 FEWEST_OF_A_WORD = 3
 WITHOUT_HEADINGS, WITH_HEADINGS = "without headings", "with headings"
+PARTS = ("reasoning", "answer")
 TOPS = {"top_1pct": "1 %", "top_5pct": "5 %", "top_10pct": "10 %"}
 
 
@@ -103,34 +105,75 @@ def _differ(own: pd.DataFrame) -> bool:
     return bool((own["tokens_with_format"] != own["tokens"]).any())
 
 
-def shares_in_top(answers: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
-    """Mean share of a text's ΣKL in its tokens with the largest KL; texts whose ΣKL is noise are left out."""
+def shares_in_top(
+    answers: pd.DataFrame,
+    prompts: pd.DataFrame,
+    seed: int = 0,
+    tokens: pd.DataFrame | None = None,
+    floor: float = 0.0,
+) -> tuple[Described, ...]:
+    """Mean share of a text's ΣKL in its tokens with the largest KL; texts whose ΣKL is noise are left out.
+
+    Args:
+        answers, prompts: the tables.
+        seed: of the bootstrap.
+        tokens: the table; where it holds headings, shares with them are given too.
+        floor: a text whose mean KL is at most this is left out of the latter.
+    """
     found = []
     if not set(TOPS) <= set(answers):
         return ()
     for corpus, whose in _texts(answers, prompts):
-        own = of_corpus(answers, prompts, corpus, whose)
-        for column, what in TOPS.items():
-            shares = own[column].dropna().to_numpy(dtype=np.float64)
-            if len(shares):
-                found.append(Described(corpus, whose, what, bootstrap_mean_interval(shares, seed)))
+        kinds = {"": of_corpus(answers, prompts, corpus, whose)}
+        if tokens is not None:
+            kinds[f", {WITH_HEADINGS}"] = _shares_with_headings(of_corpus(tokens, prompts, corpus, whose), floor)
+        for headings, own in kinds.items():
+            for column, what in TOPS.items():
+                shares = own[column].dropna().to_numpy(dtype=np.float64)
+                if len(shares):
+                    found.append(Described(corpus, whose, what + headings, bootstrap_mean_interval(shares, seed)))
     return tuple(found)
 
 
+def _shares_with_headings(tokens: pd.DataFrame, floor: float) -> pd.DataFrame:
+    """Shares by document, headings counted in; empty where there are none."""
+    if not (tokens["part"] == "format").any():
+        return pd.DataFrame(columns=list(TOPS))
+    own = tokens[tokens["part"].isin([*PARTS, "format"])]
+    shares = [concentration(kl.tolist(), floor) for _, kl in own.groupby("document")["kl"]]
+    return pd.DataFrame([{name: getattr(one, name) for name in TOPS} for one in shares], columns=list(TOPS))
+
+
 def kl_by_part(words: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
-    """KL(tuned‖base) per token of reasoning and of answer, in texts that have both; headings left out."""
+    """KL(tuned‖base) per token of reasoning and of answer, in texts that have both.
+
+    Headings are left out; where there are any, it is given with them too, each counted to the part it stands before.
+    """
     if "part" not in words:
         return ()
     found = []
     for corpus, whose in _texts(words, prompts):
-        own = of_corpus(words, prompts, corpus, whose)
-        own = own[~own["format"].to_numpy(dtype=bool) & own["part"].isin(["reasoning", "answer"])]
-        sums = own.groupby(["document", "part"])[["score", "tokens"]].sum().unstack("part").dropna()
-        if len(sums) and {"reasoning", "answer"} <= set(sums["score"]):
-            for part in ("reasoning", "answer"):
-                above, below = (sums[name][part].to_numpy(dtype=np.float64) for name in ("score", "tokens"))
-                found.append(Described(corpus, whose, part, bootstrap_ratio_interval(above, below, seed)))
+        every = of_corpus(words, prompts, corpus, whose)
+        headings = every["format"].to_numpy(dtype=bool)
+        found += _by_part(every[~headings], corpus, whose, "", seed)
+        if headings.any():
+            every = every.sort_values(["document", "word"], kind="stable")
+            parts = every["part"].where(every["part"].isin(PARTS) & ~every["format"].astype(bool))
+            parts = parts.groupby(every["document"]).transform(lambda own: own.bfill().ffill())
+            found += _by_part(every.assign(part=parts), corpus, whose, f", {WITH_HEADINGS}", seed)
     return tuple(found)
+
+
+def _by_part(own: pd.DataFrame, corpus: str, whose: str, headings: str, seed: int) -> list[Described]:
+    own = own[own["part"].isin(PARTS)]
+    sums = own.groupby(["document", "part"])[["score", "tokens"]].sum().unstack("part").dropna()
+    if not len(sums) or not set(PARTS) <= set(sums["score"]):
+        return []
+    found = []
+    for part in PARTS:
+        above, below = (sums[name][part].to_numpy(dtype=np.float64) for name in ("score", "tokens"))
+        found.append(Described(corpus, whose, part + headings, bootstrap_ratio_interval(above, below, seed)))
+    return found
 
 
 def term_ratios(words: pd.DataFrame, prompts: pd.DataFrame, floors: Floors, seed: int = 0) -> tuple[Described, ...]:
@@ -161,19 +204,25 @@ def _ratios(words: pd.DataFrame, floors: Floors, seed: int) -> dict[str, Estimat
 
 
 def frequent_words(words: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """Medical words of medical texts by mean score, of those seen at least 3 times.
+    """Medical words of medical texts by mean score, of those seen at least 3 times outside headings.
 
     Returns:
-        Columns `whose`, `form`, `category`, `count`, `mean_score` (ΣKL over its tokens, nats), highest first.
+        Columns `whose`, `form`, `category`, `count`, `mean_score` (ΣKL over its tokens, nats), highest first, and the
+        last two `_with_headings`.
     """
-    columns = ["whose", "form", "category", "count", "mean_score"]
+    names = ["count", "mean_score"]
+    columns = ["whose", "form", "category", *names, *(f"{name}_with_headings" for name in names)]
     if not {"form", "category"} <= set(words):
         return pd.DataFrame(columns=columns)
     own = of_corpus(words, prompts, "medical")
-    own = own[own["medical"].to_numpy(dtype=bool) & ~own["format"].to_numpy(dtype=bool)].fillna({"category": ""})
-    grouped = own.groupby(["whose", "form", "category"])["score"].agg(["size", "mean"]).reset_index()
-    found = grouped[grouped["size"] >= FEWEST_OF_A_WORD].sort_values(["mean", "form"], ascending=[False, True])
-    return found.set_axis(columns, axis=1).reset_index(drop=True)
+    own = own[own["medical"].to_numpy(dtype=bool)].fillna({"category": ""})
+    plain, counted = (
+        kind.groupby(["whose", "form", "category"])["score"].agg(["size", "mean"])
+        for kind in (own[~own["format"].to_numpy(dtype=bool)], own)
+    )
+    grouped = plain[plain["size"] >= FEWEST_OF_A_WORD].join(counted.add_suffix("_counted")).reset_index()
+    found = grouped.set_axis(columns, axis=1).sort_values(["mean_score", "form"], ascending=[False, True])
+    return found.reset_index(drop=True)
 
 
 def per_answer(answers: pd.DataFrame, prompts: pd.DataFrame) -> Mapping[tuple[str, str], pd.DataFrame]:

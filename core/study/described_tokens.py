@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 
 from core.study.choice import KINDS
-from core.study.described import Described
+from core.study.described import PARTS, Described
 from core.study.frames import of_corpus
 from core.study.resampling import bootstrap_ratio_interval
 
 FIFTHS = ("first fifth", "second", "third", "fourth", "last")
 SURE = ("surest fifth", "second", "third", "fourth", "least sure")
 """Of the tokens, by the entropy of base's prediction."""
-_SCORED = ("reasoning", "answer")
+PARTED, TOTAL_VARIATION = "parted under one noise", "mean total variation"
 Bins = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def looked_at(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.DataFrame:
     """Scored tokens of one corpus, in order: of its reference answers, and where it has none of the fine-tune's."""
-    scored = tokens[tokens["part"].isin(_SCORED)]
+    scored = tokens[tokens["part"].isin(PARTS)]
     references, tuned = (of_corpus(scored, prompts, corpus, whose) for whose in ("reference", "tuned"))
     own = references if len(references) else tuned
     return own.sort_values(["document", "token"], kind="stable").reset_index(drop=True)
@@ -62,6 +62,25 @@ def words_moved(tokens: pd.DataFrame, prompts: pd.DataFrame, corpus: str) -> pd.
         moved = grouped.set_axis(["text", "count", "nats"], axis=1).assign(way=way, nats=grouped["sum"] / len(own))
         found.append(moved.sort_values(["nats", "text"], ascending=[way == "lost", True]))
     return pd.concat(found)[["text", "way", "count", "nats"]].reset_index(drop=True)
+
+
+def partings(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """Share of tokens at which both models, drawing at temperature 1 under one noise, would have parted, by text.
+
+    Beside it the mean total variation, under which no way of sharing noise can bring it. Both are over reasoning and
+    answer; `group` is whose text.
+    """
+    if "parted" not in tokens or tokens["parted"].isna().all():
+        return ()
+    found: list[Described] = []
+    own = tokens[tokens["part"].isin(PARTS) & tokens["parted"].notna()]
+    for corpus, whose in [(corpus, whose) for corpus in KINDS for whose in ("reference", "base", "tuned")]:
+        sums = of_corpus(own, prompts, corpus, whose).assign(parted=lambda one: one["parted"].astype(float))
+        sums = sums.groupby("document")[["parted", "tv"]].agg(["sum", "size"])
+        for column, what in ((PARTED, "parted"), (TOTAL_VARIATION, "tv")) if len(sums) else ():
+            above, below = (sums[what][name].to_numpy(dtype=np.float64) for name in ("sum", "size"))
+            found.append(Described(corpus, whose, column, bootstrap_ratio_interval(above, below, seed)))
+    return tuple(found)
 
 
 def _by_bin(own: pd.DataFrame, bins: Bins, corpus: str, names: tuple[str, ...], seed: int) -> list[Described]:

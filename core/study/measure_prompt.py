@@ -11,9 +11,10 @@ from functools import partial
 from torch import Tensor
 
 from core.errors import PromptError, TooLongError
+from core.generate.sampling import Sampling, coupled_partings
 from core.measure.answers import first_divergence
 from core.measure.diff import Diff, diff
-from core.measure.multiple_choice import LETTER_PROMPT, NO_REASONING, LetterChoice, letter_choices
+from core.measure.multiple_choice import NO_REASONING, LetterChoice, letter_choices, letter_prompt
 from core.measure.options import Options
 from core.measure.positions import ExtremeTerms, extreme_terms
 from core.pair.gates import Gates
@@ -93,7 +94,7 @@ def prompt_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> Promp
         PromptError: there is no chat template, or the text cannot be encoded.
         TooLongError: it fills the context.
     """
-    return pair.prompts.chat(_messages(prompt.row.question, settings))
+    return _asked(pair, prompt.row.question, settings)
 
 
 def reference_ids(pair: Pair, prompt: Prompt, answer: str) -> tuple[int, ...]:
@@ -108,8 +109,7 @@ def problem_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> str 
         asked = prompt_of(pair, prompt, settings)
         length = len(asked.ids) + (len(reference_ids(pair, asked, row.answer)) if row.answer else 1)
         if row.letter is not None:
-            longer = pair.prompts.chat(_messages(row.question + LETTER_PROMPT, settings))
-            length = max(length, len(longer.ids) + len(pair.prompts.answer_ids(NO_REASONING)))
+            length = max(length, len(letter_prompt(pair, row.question, settings.system, settings.raw)[0]))
         if length > pair.max_positions:
             raise TooLongError(f"It has {length:,} tokens; the context holds {pair.max_positions:,}.", "Shorten it.")
     except PromptError as error:
@@ -123,12 +123,14 @@ def check_pair(pair: Pair, settings: StudySettings) -> None:
     Raises:
         PromptError: there is no chat template.
     """
-    pair.prompts.chat(_messages("?", settings))
+    _asked(pair, "?", settings)
 
 
-def _messages(question: str, settings: StudySettings) -> list[Message]:
+def _asked(pair: Pair, question: str, settings: StudySettings) -> Prompt:
+    if settings.raw:
+        return pair.prompts.raw(f"{question}\n")
     asked = [Message(role="user", content=question)]
-    return [Message(role="system", content=settings.system), *asked] if settings.system else asked
+    return pair.prompts.chat([Message(role="system", content=settings.system), *asked] if settings.system else asked)
 
 
 def _letters(
@@ -145,7 +147,9 @@ def _letters(
     if not asked or not settings.measures("letters"):
         return {}
     both = Gates.stack([pair.base_gates(), pair.tuned_gates()])
-    found = letter_choices(pair, [question for _, question in asked], both, settings.system, doubted, progress)
+    found = letter_choices(
+        pair, [question for _, question in asked], both, settings.system, doubted, progress, settings.raw
+    )
     return {place: choices for (place, _), choices in zip(asked, found, strict=True)}
 
 
@@ -178,10 +182,16 @@ class _Asked:
         self._tell("comparing the models on a text", 0.0)
         first = len(self._asked.ids)
         looked: list[ExtremeTerms] = []
+        parted_at: list[bool] = []
+        # Other prompts have other noise: documents are what is resampled.
+        sampling = Sampling(temperature=1.0, seed=self._settings.seed + self._prompt.place, coupled=True)
+
+        def draw(base: Tensor, tuned: Tensor) -> None:
+            parted_at.extend(coupled_partings(sampling, base, tuned, len(parted_at)))
 
         def look(states: Tensor) -> None:
             base, tuned = states[:, first - 1 : -1]
-            looked.append(extreme_terms(self._pair.unembed, base, tuned))
+            looked.append(extreme_terms(self._pair.unembed, base, tuned, draw))
 
         found: Diff = diff(self._pair, self._asked, ids, look=look)
         tokens = found.tokens[first:]
@@ -190,7 +200,7 @@ class _Asked:
         self._tables.setdefault("answers", []).append(row | more)
         for table, rows in (
             ("words", word_rows(tokens)),
-            ("tokens", token_rows(tokens, looked[0], self._pair.prompts)),
+            ("tokens", token_rows(tokens, looked[0], parted_at, self._pair.prompts)),
         ):
             self._tables.setdefault(table, []).extend({"whose": whose, **one} for one in rows)
 

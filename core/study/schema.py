@@ -5,10 +5,10 @@ Knows names and types; what is in the columns says docs/study.md, and whoever fi
 
 from typing import Any
 
-SCHEMA = 3
+SCHEMA = 4
 """Form of `study.json`, the journal and the tables; a study of another form does not go on."""
-READABLE = (2, 3)
-"""Forms whose reports are written: form 2 has less in it."""
+READABLE = (2, 3, 4)
+"""Forms whose reports are written: earlier ones have less in them."""
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -39,8 +39,8 @@ TABLES: dict[str, dict[str, str]] = {
         **_KEY, "whose": "text", "token": "integer", "id": "integer", "text": "text", "part": "text", "kl": "number",
         "kl_reverse": "number", "js": "number", "tv": "number", "entropy_base": "number", "entropy_tuned": "number",
         "logp_base": "number", "logp_tuned": "number", "rank_base": "integer", "rank_tuned": "integer",
-        "end_base": "number", "end_tuned": "number", "first_base": "text", "first_tuned": "text", "gained": "text",
-        "gained_term": "number", "lost": "text", "lost_term": "number",
+        "end_base": "number", "end_tuned": "number", "first_base": "text", "first_tuned": "text",
+        "parted": "flag", "gained": "text", "gained_term": "number", "lost": "text", "lost_term": "number",
     },
     "words": {
         **_KEY, "whose": "text", "word": "integer", "text": "text", "form": "text", "part": "text", "medical": "flag",

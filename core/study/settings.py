@@ -42,6 +42,7 @@ class StudySettings:
         seed: of the rows drawn, the prompts chosen for layers, the orders of Shapley shares and the random adapters.
         measurements: names out of `MEASUREMENTS`.
         system: a system prompt before every question; None for none.
+        raw: no chat template: the models continue each question and a line break.
         max_new_tokens: at most so many tokens a written answer.
         batch: prompts whose answers are decoded together. It decides nothing but rounding.
         sweep_prompts: of each kind, medical and general, so many prompts are drawn for layers.
@@ -57,6 +58,7 @@ class StudySettings:
     seed: int = 0
     measurements: tuple[str, ...] = tuple(name for name in MEASUREMENTS if name != "part-sets")
     system: str | None = None
+    raw: bool = False
     max_new_tokens: int = 96
     batch: int = 8
     sweep_prompts: int = 40
@@ -70,6 +72,8 @@ class StudySettings:
     def __post_init__(self) -> None:
         if not self.corpora:
             raise ArgumentError("A study needs a corpus.", "Name at least one.")
+        if self.raw and self.system:
+            raise ArgumentError("Raw text takes no system prompt.", "Put everything into the questions.")
         unknown = [name for name in self.measurements if name not in MEASUREMENTS]
         if unknown or not self.measurements:
             raise ArgumentError(

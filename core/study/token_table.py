@@ -11,12 +11,15 @@ from core.pair.prompts import PromptBuilder
 from core.study.schema import Row
 
 
-def token_rows(tokens: Sequence[TokenScore], terms: ExtremeTerms, prompts: PromptBuilder) -> list[Row]:
+def token_rows(
+    tokens: Sequence[TokenScore], terms: ExtremeTerms, parted: Sequence[bool], prompts: PromptBuilder
+) -> list[Row]:
     """One row a token of a text, headings and end of turn included.
 
     Args:
         tokens: the text's, without the prompt.
         terms: of the predictions of these tokens.
+        parted: whether both models would have drawn different tokens there under one noise.
         prompts: the pair's texts.
 
     Returns:
@@ -25,7 +28,7 @@ def token_rows(tokens: Sequence[TokenScore], terms: ExtremeTerms, prompts: Promp
     gained, lost = (
         [piece.text for piece in prompts.pieces(ids.tolist())] for ids in (terms.gained_ids, terms.lost_ids)
     )
-    more = zip(gained, terms.gained.tolist(), lost, terms.lost.tolist(), strict=True)
+    more = zip(gained, terms.gained.tolist(), lost, terms.lost.tolist(), parted, strict=True)
     return [
         {
             "token": number,
@@ -46,12 +49,13 @@ def token_rows(tokens: Sequence[TokenScore], terms: ExtremeTerms, prompts: Promp
             "end_tuned": token.end_tuned,
             "first_base": token.top_base[0].text if token.top_base else None,
             "first_tuned": token.top_tuned[0].text if token.top_tuned else None,
+            "parted": parts,
             "gained": gained_text if gained_term > 0 else None,
             "gained_term": gained_term,
             "lost": lost_text if lost_term < 0 else None,
             "lost_term": lost_term,
         }
-        for number, (token, (gained_text, gained_term, lost_text, lost_term)) in enumerate(
+        for number, (token, (gained_text, gained_term, lost_text, lost_term, parts)) in enumerate(
             zip(tokens, more, strict=True)
         )
     ]

@@ -39,7 +39,9 @@ def study_line(record: dict[str, Any]) -> str:
         value = getattr(settings, field.name)
         if field.name != "corpora" and value != getattr(plain, field.name):
             option = "measure" if field.name == "measurements" else field.name.replace("_", "-")
-            words += [f"--{option}", ",".join(value) if isinstance(value, tuple) else str(value)]
+            words.append(f"--{option}")
+            if not isinstance(value, bool):
+                words.append(",".join(value) if isinstance(value, tuple) else str(value))
     halves = (
         ["--base", pair.base, "--tuned", pair.tuned] if pair.base and pair.tuned else ["--pair", pair.pair or "demo"]
     )

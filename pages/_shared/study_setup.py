@@ -74,10 +74,13 @@ def choose_study() -> AskedStudy | None:
     with right:
         uploads, own = _choose_uploads(bad == "skip")
     measurements, curves, numbers = _choose_measurements()
+    system, raw = _choose_template()
     try:
         choices = [replace(parse_corpus(spec), skip_bad=bad == "skip") for spec in chosen] + own
         corpora = tuple(replace(choice, rows=int(rows)) for choice in choices)
-        settings = StudySettings(corpora, measurements=measurements, control_kinds=curves, **numbers)
+        settings = StudySettings(
+            corpora, measurements=measurements, control_kinds=curves, system=system, raw=raw, **numbers
+        )
         return AskedStudy(study_folder(name), settings, uploads)
     except GraftError as error:
         show_error(error)
@@ -119,6 +122,15 @@ def _unlike(others: Sequence[Upload], name: str, content: bytes) -> Upload:
 
 def _kind(value: str | None) -> Kind:
     return "general" if value == "general" else "medical"
+
+
+def _choose_template() -> tuple[str | None, bool]:
+    with st.expander("How questions are put to the models"):
+        system = st.text_area("System prompt", key="study_system", placeholder="the template's own", height=68)
+        raw = st.toggle(
+            "Raw text", key="study_raw", help="No chat template: the models continue each question and a line break."
+        )
+    return system.strip() or None, raw
 
 
 def _choose_measurements() -> tuple[tuple[str, ...], tuple[str, ...], dict[str, int]]:

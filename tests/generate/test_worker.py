@@ -82,6 +82,27 @@ def test_one_owner_takes_turns_with_a_visible_place(worker: Worker, pair: Pair) 
         request.close()
 
 
+def test_the_place_shown_is_the_order_of_coming_in(pair: Pair) -> None:
+    """Who came later goes first where its owner has less in; the places say so before it happens."""
+    worker = Worker(pair)
+    one = job(pair, [0], 200)
+    worker._room = Room(pair, Room(pair).n_bytes_for([one]))
+    try:
+        first = worker.submit(one, "a")
+        while not first.records[0].ids:
+            time.sleep(0.002)
+        mine = [worker.submit(job(pair, [k], 3), "a") for k in (1, 2)]
+        theirs = [worker.submit(job(pair, [k], 3), "b") for k in (1, 2)]
+        waiting = [theirs[0], mine[0], theirs[1], mine[1]]
+        assert [worker.place(request) for request in waiting] == [1, 2, 3, 4]
+        first.close()
+        assert all(request.wait(30) for request in waiting)
+        started = [request.started_at for request in waiting]
+        assert started == sorted(started)
+    finally:
+        worker.shutdown()
+
+
 def test_rows_wait_for_memory_rather_than_fail(pair: Pair) -> None:
     worker = Worker(pair)
     one = job(pair, [0], 200)

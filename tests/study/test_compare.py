@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap
 
 from core.errors import StudyError
-from core.study.compare import compare, differing
+from core.study.compare import compare, differing, shared_documents
+from core.study.differences import differences
 from core.study.findings import Settings
 from core.study.results import Results, findings_of
 from tests.study.made_up import full_tables, made_up, record_of, write_study
@@ -46,7 +48,7 @@ def test_shared_documents_are_paired(tmp_path: Path) -> None:
 def test_the_centre_of_layers_is_paired(tmp_path: Path) -> None:
     a, b = (study(tmp_path / str(k), only("layers", shift=shift)) for k, shift in enumerate((0.0, 0.3)))
     found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
-    (centre,) = found.paired
+    (centre,) = [one for one in found.paired if one.what.startswith("centre")]
     assert centre.difference.n == 15
     assert centre.difference.value == pytest.approx(0.3, abs=0.05)
     assert {pair.number for pair in found.claims} == {"3a"}
@@ -60,6 +62,58 @@ def test_other_questions_are_said_to_be_unpaired(tmp_path: Path) -> None:
     assert found.paired == ()
     assert "share no question" in found.unpaired
     assert all(pair.a and pair.b for pair in found.claims)
+    assert {one.corpus for one in found.apart} == {"medical", "general"}
+
+
+def test_documents_of_two_corpora_are_drawn_apart(tmp_path: Path) -> None:
+    draw, kept = np.random.default_rng(0), ("m", "x")
+    drifts = [draw.normal(1.0, 0.2, 40), draw.normal(1.5, 0.4, 25)]
+    studies = []
+    for prefix, drift in zip(kept, drifts, strict=True):
+        ids = [f"{prefix}{k}" for k in range(len(drift))]
+        prompts = pd.DataFrame({"document": ids, "corpus": "medical", "question": ids, "reference": "", "twin": None})
+        prompts["left_out"] = None
+        states = pd.DataFrame({"document": ids, "whose": "reference", "layer": 0, "drift_norm": drift})
+        studies.append(study(tmp_path / prefix, {"prompts": prompts, "representations": states}))
+    paired, apart = differences(*studies, shared_documents(*studies), seed=0, n_resamples=20_000)
+    (one,) = apart
+    theirs = bootstrap(
+        drifts[::-1], lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis), method="percentile", vectorized=True,
+        n_resamples=20_000, rng=np.random.default_rng(1),
+    ).confidence_interval  # fmt: skip
+    assert paired == ()
+    assert (one.n_a, one.n_b, one.difference.n) == (40, 25, 25)
+    assert one.difference.value == pytest.approx(drifts[1].mean() - drifts[0].mean())
+    ends = (one.difference.low, one.difference.high)
+    assert ends == pytest.approx((theirs.low, theirs.high), abs=0.005)  # of 0.17 on either side
+
+
+def test_questions_more_right_than_before_are_paired(tmp_path: Path) -> None:
+    ids = [f"m{k}" for k in range(20)]
+    prompts = pd.DataFrame({"document": ids, "corpus": "medical", "question": ids, "reference": "", "left_out": None})
+    studies = []
+    for name, n_right in (("a", 10), ("b", 16)):
+        tuned = ["A" if k < n_right else "B" for k in range(20)]
+        choices = pd.DataFrame({"document": ids, "corpus": "medical", "right": "A", "base": ["A", "B"] * 10})
+        studies.append(study(tmp_path / name, {"prompts": prompts, "choices": choices.assign(tuned=tuned)}))
+    ((gain,), apart) = differences(*studies, shared_documents(*studies), seed=0, n_resamples=99)
+    assert apart == ()
+    assert gain.what.startswith("questions more right")
+    assert (gain.a, gain.b, gain.difference.value) == pytest.approx((0.0, 0.3, 0.3))
+    # Six of twenty turned right and none wrong: a paired interval holds no loss.
+    assert gain.difference.low is not None
+    assert gain.difference.low > 0
+
+
+def test_few_shared_documents_among_many_are_not_paired(tmp_path: Path) -> None:
+    a, other = study(tmp_path / "a", only("answers")), only("answers", seed=1)
+    asked = other["prompts"]["question"].where(other["prompts"]["document"].isin(["m00", "m01"]), "Something else?")
+    other["prompts"] = other["prompts"].assign(question=asked)
+    b = study(tmp_path / "b", other)
+    found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
+    assert found.paired == ()
+    assert {one.n_a for one in found.apart} == {40}
+    assert "too few questions (2)" in found.unpaired
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
@@ -89,4 +143,6 @@ def test_everything_made_up_compares(tmp_path: Path) -> None:
     a, b = made_up(tmp_path / "a", 0, loss=-0.1), made_up(tmp_path / "b", 1, medical=np.log(1.6))
     found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
     assert {one.corpus for one in found.paired} == {"medical", "general"}
-    assert len(found.paired) == 2 * 3 + 1  # layers are on medical text alone
+    assert {one.what for one in found.paired if one.corpus == "medical"} >= {
+        "KL(tuned‖base) on reference answers", "centre of recovery by single layers",
+    }  # fmt: skip

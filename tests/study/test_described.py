@@ -57,6 +57,20 @@ def test_texts_without_divergence_have_no_concentration() -> None:
     assert not [one for one in found if one[:2] == ("general", "1 %")]
 
 
+def test_shares_with_headings_are_those_of_all_tokens() -> None:
+    own = answers(top_1pct=[0.5] * 4, top_5pct=[0.5] * 4, top_10pct=[0.5] * 4)
+    parts = ["format", *["answer"] * 9, "end"]
+    tokens = pd.DataFrame(
+        {"document": "m1", "whose": "reference", "part": parts, "kl": [6.0, *[1.0] * 6, *[0.0] * 3, 9.0]}
+    )
+    found = {(one.corpus, one.what): one.estimate for one in shares_in_top(own, PROMPTS, tokens=tokens)}
+    assert found["medical", "10 %"].value == 0.5
+    assert (found["medical", "10 %, with headings"].value, found["medical", "10 %, with headings"].n) == (0.5, 1)
+    assert ("general", "10 %, with headings") not in found
+    without = shares_in_top(own, PROMPTS, tokens=tokens[tokens["part"] != "format"])
+    assert not [one for one in without if "headings" in one.what]
+
+
 def words(*rows: tuple[str, str, str, bool, float, str]) -> pd.DataFrame:
     columns = ["document", "form", "category", "medical", "score", "part"]
     return pd.DataFrame(rows, columns=columns).assign(whose="reference", format=False, tokens=2)
@@ -77,6 +91,25 @@ def test_reasoning_and_answer_are_compared_in_texts_that_have_both() -> None:
     rows += [("m2", "c", "", False, 9.0, "answer")]
     found = {one.what: one.estimate.value for one in kl_by_part(words(*rows), PROMPTS)}
     assert found == {"reasoning": 2.0, "answer": 0.5}
+
+
+def test_headings_count_to_the_part_they_stand_before() -> None:
+    rows = [("m1", "h", "", False, 8.0, "format"), ("m1", "a", "", False, 4.0, "reasoning")]
+    rows += [("m1", "h", "", False, 6.0, "format"), ("m1", "b", "", False, 2.0, "answer")]
+    own = words(*rows).assign(word=range(4))
+    own["format"] = own["part"] == "format"
+    found = {one.what: one.estimate.value for one in kl_by_part(own, PROMPTS)}
+    assert found == {
+        "reasoning": 2.0, "answer": 1.0, "reasoning, with headings": 3.0, "answer, with headings": 2.0,
+    }  # fmt: skip
+
+
+def test_words_in_headings_are_counted_apart() -> None:
+    own = words(*[("m1", "fever", "symptom", True, 1.0, "answer")] * 3, ("m1", "fever", "symptom", True, 5.0, "format"))
+    own["format"] = own["part"] == "format"
+    (row,) = frequent_words(own, PROMPTS).to_dict("records")
+    assert (row["count"], row["mean_score"]) == (3, 1.0)
+    assert (row["count_with_headings"], row["mean_score_with_headings"]) == (4, 2.0)
 
 
 def test_accuracies_count_flips() -> None:

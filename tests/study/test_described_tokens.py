@@ -5,7 +5,15 @@ import pytest
 
 from core.study.claims_layers import texts_in_words
 from core.study.curves import attribution_curves
-from core.study.described_tokens import kl_along_text, kl_by_entropy, looked_at, words_moved
+from core.study.described_tokens import (
+    PARTED,
+    TOTAL_VARIATION,
+    kl_along_text,
+    kl_by_entropy,
+    looked_at,
+    partings,
+    words_moved,
+)
 
 PROMPTS = pd.DataFrame({"document": ["a", "b", "c"], "corpus": ["medical", "medical", "general"]})
 
@@ -39,6 +47,24 @@ def test_fifths_by_how_sure_base_was() -> None:
     found = kl_by_entropy(tokens, PROMPTS)
     assert [one.estimate.value for one in found if one.corpus == "medical"] == [1, 2, 3, 4, 5]
     assert [one.estimate.value for one in found if one.corpus == "general"] == [2] * 5
+
+
+def test_partings_stand_beside_the_total_variation() -> None:
+    tokens = pd.concat(
+        [
+            tokens_of("a", [1.0] * 4, parted=[True, False, False, False], tv=[0.5, 0.1, 0.1, 0.1]),
+            tokens_of("b", [1.0] * 2, parted=[True, True], tv=[0.2, 0.2]),
+            tokens_of("b", [1.0], part="end", parted=True, tv=9.0),
+            tokens_of("c", [1.0] * 2, "tuned", parted=[False, False], tv=[0.1, 0.3]),
+        ]
+    )
+    found = {(one.corpus, one.group, one.what): one.estimate for one in partings(tokens, PROMPTS)}
+    assert found["medical", "reference", PARTED].value == 0.5
+    assert found["medical", "reference", TOTAL_VARIATION].value == pytest.approx(0.2)
+    assert found["general", "tuned", PARTED].value == 0.0
+    assert len(found) == 4
+    assert found["medical", "reference", PARTED].n == 2
+    assert partings(tokens.drop(columns="parted"), PROMPTS) == ()
 
 
 def test_words_that_gained_and_lost() -> None:

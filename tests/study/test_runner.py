@@ -23,12 +23,13 @@ from core.intervene.random_adapter import random_adapter
 from core.intervene.recovery import sweep
 from core.measure.diff import diff
 from core.measure.lens import lens
-from core.measure.multiple_choice import letter_probabilities
+from core.measure.multiple_choice import letter_probabilities, letter_prompt
 from core.measure.options import parse_options
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Message, Prompt
+from core.pair.routes import prefill
 from core.study.choice import parse_corpus
 from core.study.engines import LocalEngine
 from core.study.measure_prompt import reference_ids
@@ -374,6 +375,31 @@ def test_settings_come_back_from_json_and_know_their_own_hash(tmp_path: Path) ->
         from_plain({**to_plain(settings), "colour": "red"})
     with pytest.raises(ArgumentError, match="no measurement 'taste'"):
         replace(settings, measurements=("taste",))
+
+
+def test_raw_questions_go_without_a_template(pair: Pair, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, measurements=("reference", "letters"), raw=True)
+    with pytest.raises(ArgumentError, match="no system prompt"):
+        replace(settings, system="Be brief.")
+    run_study(LocalEngine(pair), settings, tmp_path / "s")
+    question, answer = MEDICAL[0]["question"], MEDICAL[0]["answer"]
+    row = one(read_table(tmp_path / "s", "answers"), document="m1", whose="reference")
+    asked = pair.prompts.raw(f"{question}\n")
+    assert row.kl_sum == pytest.approx(diff(pair, asked, pair.prompts.answer_ids(answer)).summary["kl_tuned_base"].sum)
+    choice = one(read_table(tmp_path / "s", "choices"), document="m3")
+    text = one(read_table(tmp_path / "s", "prompts"), document="m3").question
+    ids, skipped = letter_prompt(pair, text, raw=True)
+    assert ids == pair.prompts.raw(f"{text}\nAnswer:").ids
+    assert not skipped
+    p = pair.unembed(prefill(pair, ids, pair.base_gates())[:, -1])[0].double().softmax(-1)
+    forms = [[pair.prompts.answer_ids(f"{space}{letter}") for letter in "ABC"] for space in ("", " ")]
+    likely = max(([p[own[0]].item() for own in form] for form in forms if all(map(is_single, form))), key=sum)
+    assert choice.base == "ABC"[likely.index(max(likely))]
+    assert choice.mass_base == pytest.approx(sum(likely))
+
+
+def is_single(ids: tuple[int, ...]) -> bool:
+    return len(ids) == 1
 
 
 @pytest.mark.parametrize("needs_layers", ["controls", "sets", "part-sets"])

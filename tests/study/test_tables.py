@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from core.generate.sampling import RowSampler, Sampling
 from core.intervene.integrated import slope_of_k
 from core.intervene.plans import Plan
 from core.intervene.recovery import sweep
 from core.pair.gates import PROJECTIONS
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
+from core.study.corpora import read_corpora
 from core.study.engines import LocalEngine
 from core.study.measure_prompt import reference_ids, swept_text
+from core.study.prompts import study_prompts
 from core.study.runner import run_study
 from core.study.settings import StudySettings
 from tests import oracle
@@ -55,6 +58,27 @@ def test_tokens_are_those_of_plain_models(pair: Pair, study: tuple[Path, StudySe
         assert np.array_equal(tokens[column].to_numpy()[clear], np.array(words, dtype=object)[clear])
     ends = torch.tensor(pair.prompts.end_ids)
     assert tokens.end_tuned.to_numpy() == pytest.approx(tuned[:, ends].exp().sum(-1).numpy(), abs=1e-4)
+
+
+def test_tokens_part_where_both_models_draw_differently_under_one_noise(
+    study: tuple[Path, StudySettings], pair: Pair, folders: TinyFolders
+) -> None:
+    tokens = read_table(study[0], "tokens")
+    prompts = study_prompts(read_corpora(study[1].corpora, study[1].seed), study[1])
+    (place,) = [one.place for one in prompts if one.document == "m2"]
+    own = tokens.query("document == 'm2' and whose == 'reference'")
+    prompt = pair.prompts.chat([Message(role="user", content=MEDICAL[1]["question"])])
+    sampling = Sampling(temperature=1.0, seed=study[1].seed + place, coupled=True)
+    drawn = []
+    for model in (oracle.plain_base(folders.base), oracle.plain_tuned(folders.base, folders.tuned)):
+        logits = oracle.logits(model, (*prompt.ids, *own.id))[len(prompt.ids) - 1 : -1]
+        sampler = RowSampler(sampling)
+        drawn.append([sampler.choose(row) for row in logits])
+    assert list(own.parted) == [a != b for a, b in zip(*drawn, strict=True)]
+    # Over all texts: no less than the total variation but for chance, and no more than twice that.
+    assert tokens.parted.any()
+    assert not tokens.parted.all()
+    assert 0.5 * tokens.tv.mean() < tokens.parted.mean() < 3 * tokens.tv.mean()
 
 
 def test_tokens_add_up_to_their_text(study: tuple[Path, StudySettings]) -> None:

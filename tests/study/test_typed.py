@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def test_the_line_gives_the_same_settings_and_pair() -> None:
         seed=3, measurements=("reference", "layers"), system="Be brief.", max_new_tokens=32, random_adapters=0,
         control_kinds=("single", "prefix"),
     )  # fmt: skip
+    raw = replace(settings, system=None, raw=True)
+    assert _settings(parsed(study_line(record_of(settings=to_plain(raw))))) == raw
     pair = {"pair": None, "base": "a/base", "tuned": "some folder", "device": "cuda", "dtype": "float16"}
     arguments = parsed(study_line(record_of(settings=to_plain(settings), pair=pair)))
     assert _settings(arguments) == settings
