@@ -250,6 +250,7 @@ def search(page: Page) -> None:
     page.get_by_text("Smallest sets", exact=True).click()
     page.get_by_role("button", name="Search", exact=True).click()
     page.get_by_text("Interaction:").wait_for(timeout=500_000)
+    page.get_by_text("Searching").wait_for(state="hidden", timeout=500_000)
     page.wait_for_timeout(1500)
 
 

@@ -13,11 +13,10 @@ from torch import Tensor
 
 _BITS = 52  # of each 64: with a half added, every value is exact in float64 and lies strictly between 0 and 1
 KEPT = 4
+"""Steps whose noise is kept: lanes of one batch ask for the same one after another. A step is 8 bytes a word."""
 
 
-@functools.lru_cache(
-    maxsize=KEPT
-)  # lanes of one batch ask for the same step one after another; a step is 8 bytes a word
+@functools.lru_cache(maxsize=KEPT)
 def gumbel_noise(seed: int, step: int, d_vocab: int) -> Tensor:
     """Independent standard Gumbel numbers, a pure function of seed, step and vocabulary id.
 

@@ -3,8 +3,9 @@
 Knows that they wait; runs nothing.
 """
 
+import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.generate.requests import Request, Status
@@ -37,39 +38,58 @@ class Answer:
 
 
 class FairOrder:
-    """Who comes in first, second, …: of owners with the least in, the one let in the longest ago, then who came first.
+    """Who comes in next: of owners with the least in, the one let in the longest ago, then who came first.
 
-    With room for one at a time that is one of each owner in turn.
+    An owner that was never let in counts as one let in when its request came, so nobody who comes later goes before
+    another for long. With room for one at a time it is one of each owner in turn.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, int] = {}
-        self._n = 0
+        self._last: dict[str, float] = {}
 
-    def let_in(self, owner: str) -> None:
-        """Remembers that a request of an owner has come in."""
-        self._n += 1
-        self._last.pop(owner, None)
-        self._last[owner] = self._n
+    def let_in(self, request: Request) -> None:
+        """Remembers that a request has come in."""
+        self._last.pop(request.owner, None)
+        self._last[request.owner] = time.monotonic()
         if len(self._last) > OWNERS_REMEMBERED:
             del self._last[next(iter(self._last))]
 
-    def of(self, waiting: Iterable[Request], running: Iterable[str]) -> list[Writing]:
-        """Who waits to write, in that order, if nobody leaves meanwhile.
+    def first(self, waiting: Iterable[Request], running: Iterable[str]) -> Writing | None:
+        """Who comes in next of those that wait to write; None where nobody does.
 
         Args:
-            waiting: in the order they came.
+            waiting: in the order they came; what else they wait for is left out.
             running: the owner of each request that is in already.
         """
-        n_in, last = Counter(running), dict(self._last)
-        left = [request for request in waiting if isinstance(request, Writing)]
-        order: list[Writing] = []
-        while left:
-            order.append(min(left, key=lambda request: (n_in[request.owner], last.get(request.owner, 0))))
-            n_in[order[-1].owner] += 1
-            last[order[-1].owner] = self._n + len(order)
-            left.remove(order[-1])
-        return order
+        return _fairest(_writing(waiting), Counter(running), self._last)
+
+    def before(self, request: Request, waiting: Iterable[Request], running: Iterable[str]) -> int:
+        """How many come in before one that waits, if whoever has been in the longest leaves each time.
+
+        Args:
+            request: one of those that wait.
+            waiting: as for `first`.
+            running: as for `first`, who has been in the longest first.
+        """
+        inside, last, left = list(running), dict(self._last), _writing(waiting)
+        n_before = 0
+        while (chosen := _fairest(left, Counter(inside[1:]), last)) is not None and chosen is not request:
+            inside = [*inside[1:], chosen.owner]
+            last[chosen.owner] = time.monotonic() + n_before
+            left.remove(chosen)
+            n_before += 1
+        return n_before
+
+
+def _writing(waiting: Iterable[Request]) -> list[Writing]:
+    return [request for request in waiting if isinstance(request, Writing)]
+
+
+def _fairest(waiting: Sequence[Writing], n_in: Mapping[str, int], last: Mapping[str, float]) -> Writing | None:
+    def rank(request: Writing) -> tuple[int, float]:
+        return n_in.get(request.owner, 0), last.get(request.owner, request.submitted_at)
+
+    return min(waiting, key=rank, default=None)
 
 
 def next_to_work(answers: Collection[Answer], turn: int, decoding: bool) -> list[Answer]:

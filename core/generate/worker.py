@@ -109,13 +109,13 @@ class Worker:
                 before = [t for t in self._waiting if isinstance(t, Task) and t.gives_way <= request.gives_way]
                 running = [task for task in self._tasks if task.gives_way <= request.gives_way]
                 return before.index(request) + bool(running)
-            place = next(number for number, other in enumerate(self._queue()) if other is request)
+            place = self._fair.before(request, self._waiting, self._owners())
             fits = isinstance(request, Writing) and place == 0 and self._fits(request)
             return place + 1 if self._answers and not fits else place
 
-    def _queue(self) -> list[Writing]:
-        """Who waits to write, as they will be let in."""
-        return self._fair.of(self._waiting, [answer.request.owner for answer in self._answers])
+    def _owners(self) -> list[str]:
+        """Of the answers that are in, who came in first before the others."""
+        return [one.request.owner for one in sorted(self._answers, key=lambda one: one.request.started_at)]
 
     def n_rows(self) -> int:
         """How many lanes are being decoded now."""
@@ -272,11 +272,11 @@ class Worker:
         """Lets in whoever there is room for: in fair order."""
         with self._changed:
             while True:
-                chosen = next(iter(self._queue()), None)
+                chosen = self._fair.first(self._waiting, self._owners())
                 if chosen is None or not self._fits(chosen):
                     return
                 self._waiting.remove(chosen)
-                self._fair.let_in(chosen.owner)
+                self._fair.let_in(chosen)
                 chosen.start()
                 self._answers.append(Answer(chosen, chosen.pieces(self.pair, self._batch, self._scoring)))
 

@@ -1,7 +1,8 @@
 """Which option's letter each row of gates would begin its answer with, and how sure it is.
 
-The question goes through the chat template with a request for a letter; nothing is written: the probabilities of the
-letters as the first token of the answer are the result. Knows pairs and options; knows no right answers.
+The question goes through the chat template with a request for a letter, or as raw text before `Answer:`. Nothing is
+written: the probabilities of the letters as the first token of the answer are the result. Knows pairs and options;
+knows no right answers.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence

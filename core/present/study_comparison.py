@@ -22,7 +22,7 @@ from core.present.texts import two_digits
 from core.study.compare import ClaimPair, Comparison
 from core.study.differences import Difference
 from core.study.results import Results
-from core.study.verdicts import Finding, number
+from core.study.verdicts import FEWEST_DOCUMENTS, Finding, number
 
 _CURVES = {
     "layers-single": "recovery (0 base, 1 fine-tuned)",
@@ -58,13 +58,15 @@ def comparison_figures(
             "B less A on the documents both measured", source,
             f"Paired differences; 0 is no difference between the studies. {bars}", noise, "compare-differences",
             tuple(map(_difference_row, found.paired)), claims_chart,
-            "Documents are shared; what else differs between the studies stands in the table above.",
+            "Documents are shared; what else differs between the studies stands in the table above. "
+            + few_documents(found.paired),
         ),
         "apart": Figure(
             "B less A, each on its own documents", source,
             f"Each study's documents are drawn apart; 0 is no difference between the studies. {bars}", noise,
             "compare-apart", tuple(map(_difference_row, found.apart)), claims_chart,
-            "Whatever sets the questions of the studies apart is part of these differences.",
+            "Whatever sets the questions of the studies apart is part of these differences. "
+            + few_documents(found.apart),
         ),
     }  # fmt: skip
     for name, x in _CURVES.items():
@@ -112,7 +114,8 @@ def _difference_row(one: Difference) -> dict[str, Any]:
     change = one.difference
     return {**_labelled(f"{one.what}, {one.corpus} text"), "series": "B less A", "value": change.value,
             "low": change.low, "high": change.high, "n": change.n, "unit": one.unit, "none": 0.0,
-            "a": one.a, "b": one.b, "words": f"{_short(change.value)} (n = {_n(one)})"}  # fmt: skip
+            "a": one.a, "b": one.b, "n_a": one.n_a, "n_b": one.n_b,
+            "words": f"{_short(change.value)} (n = {_n(one)})"}  # fmt: skip
 
 
 def _overlaid(figure: Figure | None, side: str) -> list[dict[str, Any]]:
@@ -181,20 +184,28 @@ def _documents(found: Comparison, figures: Mapping[str, Figure]) -> tuple[Block,
     shared = f"Both studies have the same question and reference answer in {counts} documents."
     blocks: list[Block] = [Text(shared if found.paired else f"Shared questions: {counts}.", small=not found.paired)]
     if found.paired:
-        blocks += [_differences(found.paired), *_picture("differences", figures)]
+        blocks += [*_differences(found.paired), *_picture("differences", figures)]
     if found.unpaired:
         blocks.append(Text(found.unpaired))
     if found.apart:
-        blocks += [_differences(found.apart), *_picture("apart", figures)]
+        blocks += [*_differences(found.apart), *_picture("apart", figures)]
     return tuple(blocks)
 
 
-def _differences(rows: Sequence[Difference]) -> Table:
+def _differences(rows: Sequence[Difference]) -> tuple[Block, ...]:
     header = ("what", "A", "B", "B less A (95 % interval)", "unit", "n")
     cells = tuple(
         (f"{one.what}, {one.corpus}", number(one.a), number(one.b), _change(one), one.unit, _n(one)) for one in rows
     )
-    return Table(header, cells, numbers=(1, 2, 5))
+    table = Table(header, cells, numbers=(1, 2, 5))
+    few = few_documents(rows)
+    return (table, Text(few, small=True)) if few else (table,)
+
+
+def few_documents(rows: Sequence[Difference]) -> str:
+    """What to keep in mind where differences are of few documents; empty where none is."""
+    few = any(one.difference.n < FEWEST_DOCUMENTS for one in rows)
+    return f"Intervals of fewer than {FEWEST_DOCUMENTS} documents are too short." if few else ""
 
 
 def _n(one: Difference) -> str:

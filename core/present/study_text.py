@@ -3,6 +3,7 @@
 Knows reports; computes nothing.
 """
 
+from core.present.study_comparison import few_documents
 from core.present.study_reports import StudyComparison, StudyFindings, StudyReport
 from core.study.differences import Difference
 from core.study.preview import CorpusPreview, StudyPreview
@@ -60,7 +61,9 @@ def _comparison_lines(found: StudyComparison) -> list[str]:
         lines.append(f"{pair.number} {pair.claim}: {', '.join(sides)}")
     lines += map(_difference_line, found.comparison.paired)
     lines += [found.comparison.unpaired] if found.comparison.unpaired else []
-    return [*lines, *map(_difference_line, found.comparison.apart)]
+    lines += map(_difference_line, found.comparison.apart)
+    few = few_documents((*found.comparison.paired, *found.comparison.apart))
+    return [*lines, few] if few else lines
 
 
 def _difference_line(change: Difference) -> str:

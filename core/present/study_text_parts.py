@@ -113,7 +113,7 @@ def provenance_section(results: Results, typed: Sequence[str]) -> Section:
 
 def _asked(settings: dict[str, Any]) -> str:
     if settings.get("raw"):
-        return "raw text: the models continue each question and a line break"
+        return "raw text: the models continue each question and a line break (for letters, a line with “Answer:”)"
     system = settings.get("system")
     return f"through the chat template, after the system prompt “{system}”" if system else "through the chat template"
 

@@ -56,7 +56,7 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
     corpus = next(iter(present))
     return {
         **{one[0]: _bars(*one, noise, source) for one in (along, sure)},
-        "parting": _parting(partings(tokens, prompts, seed), noise, source),
+        "parting": _parting(partings(tokens, prompts, seed), source),
         "words-moved": _moved(
             words_moved(tokens, prompts, corpus), corpus, texts_in_words(present[corpus], prompts), noise, source
         ),
@@ -77,7 +77,7 @@ def _bars(
     return Figure(title, source, legend, noise, f"study-{slug}", rows, draw, limit)
 
 
-def _parting(found: Sequence[Described], noise: str, source: Source) -> Figure:
+def _parting(found: Sequence[Described], source: Source) -> Figure:
     rows = tuple(
         {"label": TEXTS[one.corpus, one.group], "series": one.what, "value": one.estimate.value,
          "low": one.estimate.low, "high": one.estimate.high, "n": one.estimate.n,
@@ -85,13 +85,18 @@ def _parting(found: Sequence[Described], noise: str, source: Source) -> Figure:
         for one in found
     )  # fmt: skip
     legend = (
-        "Share of tokens at which base and fine-tuned model would draw different words at temperature 1, though they "
-        "share their noise (Gumbel-max, other noise for every prompt), and the mean total variation of what they draw "
-        "from. Bars are 95 % intervals over documents."
+        "At each token of these texts, given the text so far, headings and end of turn left out: the share at which "
+        "base and fine-tuned model would draw different tokens at temperature 1, though they share their noise "
+        "(Gumbel-max, other noise for every prompt), and the mean total variation of what they draw from. Bars are "
+        "95 % intervals over documents."
     )
-    limit = "On average no way of sharing noise parts them less often than the total variation; this way at most twice."
+    limit = (
+        "On average no way of sharing noise parts them less often than the total variation, and this one at most twice "
+        "as often."
+    )
     draw = partial(interval_chart, x_title="share of tokens", none=0.0, percent=True)
-    title = "How often sampled answers would part"
+    title = "How often the models would draw different tokens"
+    noise = "The noise of a prompt is one draw; the intervals hold that too."
     return Figure(title, source, legend, noise, "study-parting", rows, draw, limit)
 
 

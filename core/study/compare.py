@@ -11,10 +11,11 @@ import pandas as pd
 
 from core.errors import StudyError
 from core.study.choice import KINDS
-from core.study.differences import Difference, differences
+from core.study.differences import FEWEST, Difference, differences
 from core.study.resampling import RESAMPLES
 from core.study.results import Results
-from core.study.verdicts import Finding
+from core.study.settings import from_plain, to_plain
+from core.study.verdicts import FEWEST_DOCUMENTS, Finding
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,22 @@ def _made(record: dict[str, Any]) -> dict[str, str]:
         for kind in KINDS
         for k, one in enumerate((c for c in record["corpora"] if c["kind"] == kind), start=1)
     }
-    made |= {name.replace("_", " "): str(v) for name, v in record["settings"].items() if name != "corpora"}
+    made |= {
+        name.replace("_", " "): str(v)
+        for name, v in to_plain(from_plain(record["settings"])).items()
+        if name != "corpora"
+    }
     versions = record["runs"][-1]["versions"] if record["runs"] else {}
     return made | {f"version of {name}": str(version) for name, version in versions.items()}
 
 
 def _unpaired(shared: dict[str, int], any_apart: bool) -> str:
-    n = sum(shared.values())
     if any_apart:
-        few = f"too few questions ({n})" if n else "no question"
         return (
-            f"The studies share {few} for some or all of this: there each study's own documents are drawn apart, and "
-            "whatever sets the questions apart is part of the difference."
+            f"In what is compared here fewer than {FEWEST_DOCUMENTS} documents are the same in both studies: each "
+            "study's own are drawn apart, and whatever sets them apart is part of the difference."
         )
-    return f"The studies share {n or 'no'} question{'s' if n != 1 else ''} and measured nothing in common."
+    return (
+        f"The studies share {sum(shared.values())} questions, and measured nothing on at least {FEWEST} documents of a "
+        "kind in both, or nothing above noise."
+    )

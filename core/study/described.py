@@ -126,7 +126,9 @@ def shares_in_top(
     for corpus, whose in _texts(answers, prompts):
         kinds = {"": of_corpus(answers, prompts, corpus, whose)}
         if tokens is not None:
-            kinds[f", {WITH_HEADINGS}"] = _shares_with_headings(of_corpus(tokens, prompts, corpus, whose), floor)
+            own = of_corpus(tokens, prompts, corpus, whose)
+            scored = own[own["document"].isin(kinds[""]["document"])]
+            kinds[f", {WITH_HEADINGS}"] = _shares_with_headings(scored, floor)
         for headings, own in kinds.items():
             for column, what in TOPS.items():
                 shares = own[column].dropna().to_numpy(dtype=np.float64)

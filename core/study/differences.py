@@ -12,7 +12,7 @@ import pandas as pd
 from core.study.choice import KINDS
 from core.study.curves import layer_sums
 from core.study.depth import centre_of_mass, layer_curve
-from core.study.frames import TIMES_NOISE, of_corpus
+from core.study.frames import TIMES_NOISE, Floors, of_corpus
 from core.study.resampling import Estimate, Floats, estimate, resampled_sums
 from core.study.results import Results
 from core.study.verdicts import FEWEST_DOCUMENTS
@@ -46,12 +46,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A function of sums over documents; `sums` gives one row a document, by document."""
+    """A function of sums over documents; `sums` gives one row a document, by document.
+
+    `noisy`: whether some documents' models differ by no more than noise, so that it means nothing there.
+    """
 
     what: str
     unit: str
     sums: Callable[[Results, str], pd.DataFrame]
     value: Callable[[Floats], Floats]
+    noisy: Callable[[pd.DataFrame, Floors], bool] = lambda own, floors: False
 
 
 def differences(
@@ -78,7 +82,9 @@ def differences(
             together = len(common) >= max(FEWEST, min(FEWEST_DOCUMENTS, len(own), len(other)))
             if together:
                 own, other = own.loc[common], other.loc[common]
-            if min(len(own), len(other)) >= FEWEST:
+            if min(len(own), len(other)) < FEWEST:
+                continue
+            if not (quantity.noisy(own, a.floors) or quantity.noisy(other, b.floors)):
                 found = _difference(quantity, corpus, (own, other), together, seed, n_resamples)
                 (paired if together else apart).extend(found)
     return tuple(paired), tuple(apart)
@@ -144,14 +150,15 @@ def _drift(results: Results, corpus: str) -> pd.DataFrame:
 
 
 def _layers(results: Results, corpus: str) -> pd.DataFrame:
-    """ΣKL by layer; none where the models differ by no more than noise on all of them."""
     if "layers" not in results.tables:
         return _NONE
     layers = results.tables["layers"]
     references = layers[layers["whose"] == "reference"]
-    own = layer_sums(references, results.tables["prompts"], corpus, "single")
-    noise = TIMES_NOISE * results.floors.kl * own["tokens"].sum() if len(own) else 0.0
-    return own if len(own) and own["kl_base_sum"].sum() > noise else _NONE
+    return layer_sums(references, results.tables["prompts"], corpus, "single")
+
+
+def _alike(own: pd.DataFrame, floors: Floors) -> bool:
+    return bool(own["kl_base_sum"].sum() <= TIMES_NOISE * floors.kl * own["tokens"].sum())
 
 
 _QUANTITIES = (
@@ -160,5 +167,5 @@ _QUANTITIES = (
     _Quantity("KL(tuned‖base) on the fine-tuned model's own answers", "nats per token", _kl("tuned"), _ratio),
     _Quantity("questions more right than before", "of the questions", _gain, _ratio),
     _Quantity("drift of the states, over all layers", "ratio", _drift, _ratio),
-    _Quantity("centre of recovery by single layers", "of the depth", _layers, _centre),
+    _Quantity("centre of recovery by single layers", "of the depth", _layers, _centre, _alike),
 )

@@ -184,7 +184,7 @@ class _Asked:
         looked: list[ExtremeTerms] = []
         parted_at: list[bool] = []
         # Other prompts have other noise: documents are what is resampled.
-        sampling = Sampling(temperature=1.0, seed=self._settings.seed + self._prompt.place, coupled=True)
+        sampling = Sampling(temperature=1.0, seed=(self._settings.seed + self._prompt.place) % 2**63, coupled=True)
 
         def draw(base: Tensor, tuned: Tensor) -> None:
             parted_at.extend(coupled_partings(sampling, base, tuned, len(parted_at)))

@@ -38,7 +38,7 @@ class ShownRow:
 
     Attributes:
         id: of the row.
-        prompt: the question through the chat template.
+        prompt: the question through the chat template, or as raw text.
         reference: the reference answer; null where there is none.
         n_prompt, n_reference: tokens of each.
         options: how many options it has.

@@ -39,10 +39,11 @@ class StudySettings:
 
     Attributes:
         corpora: which rows.
-        seed: of the rows drawn, the prompts chosen for layers, the orders of Shapley shares and the random adapters.
+        seed: of the rows drawn, the prompts chosen for layers, the orders of Shapley shares, the random adapters and
+            the noise under which both models draw.
         measurements: names out of `MEASUREMENTS`.
         system: a system prompt before every question; None for none.
-        raw: no chat template: the models continue each question and a line break.
+        raw: no chat template: the models continue each question and a line break, or for letters a line with `Answer:`.
         max_new_tokens: at most so many tokens a written answer.
         batch: prompts whose answers are decoded together. It decides nothing but rounding.
         sweep_prompts: of each kind, medical and general, so many prompts are drawn for layers.

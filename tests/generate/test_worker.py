@@ -18,14 +18,14 @@ from core.generate.cache import BufferedLayer
 from core.generate.lane import Lane, amplified_lane, patched_lane
 from core.generate.lanes import Decoding
 from core.generate.record import LaneRecord
-from core.generate.requests import Progress
+from core.generate.requests import Progress, Request
 from core.generate.room import Room
 from core.generate.sampling import Sampling
 from core.generate.scoring import Scoring
 from core.generate.seat import Seat
-from core.generate.turns import WORK_BESIDE_OTHERS
+from core.generate.turns import WORK_BESIDE_OTHERS, FairOrder
 from core.generate.worker import MAX_WAITING_PER_OWNER, MAX_WRITING_PER_OWNER, Worker
-from core.generate.writing import Job
+from core.generate.writing import Job, Writing
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.prompts import Message
@@ -82,8 +82,7 @@ def test_one_owner_takes_turns_with_a_visible_place(worker: Worker, pair: Pair) 
         request.close()
 
 
-def test_the_place_shown_is_the_order_of_coming_in(pair: Pair) -> None:
-    """Who came later goes first where its owner has less in; the places say so before it happens."""
+def test_owners_take_turns_where_one_fits_and_their_places_say_so(pair: Pair) -> None:
     worker = Worker(pair)
     one = job(pair, [0], 200)
     worker._room = Room(pair, Room(pair).n_bytes_for([one]))
@@ -93,7 +92,7 @@ def test_the_place_shown_is_the_order_of_coming_in(pair: Pair) -> None:
             time.sleep(0.002)
         mine = [worker.submit(job(pair, [k], 3), "a") for k in (1, 2)]
         theirs = [worker.submit(job(pair, [k], 3), "b") for k in (1, 2)]
-        waiting = [theirs[0], mine[0], theirs[1], mine[1]]
+        waiting = [mine[0], theirs[0], mine[1], theirs[1]]
         assert [worker.place(request) for request in waiting] == [1, 2, 3, 4]
         first.close()
         assert all(request.wait(30) for request in waiting)
@@ -101,6 +100,22 @@ def test_the_place_shown_is_the_order_of_coming_in(pair: Pair) -> None:
         assert started == sorted(started)
     finally:
         worker.shutdown()
+
+
+def test_nobody_new_goes_before_those_who_wait_for_ever(pair: Pair) -> None:
+    """One that has been let in before waits; at every place that gets free somebody new has just come."""
+    order, again = FairOrder(), Writing(job(pair, [0], 3), "again")
+    order.let_in(again)
+    again = Writing(job(pair, [0], 3), "again")
+    waiting: list[Request] = [again]
+    for number in range(5):
+        waiting.append(Writing(job(pair, [0], 3), f"new {number}"))
+        chosen = order.first(waiting, [])
+        assert chosen is not None
+        assert order.before(chosen, waiting, []) == 0
+        order.let_in(chosen)
+        waiting.remove(chosen)
+    assert again not in waiting
 
 
 def test_rows_wait_for_memory_rather_than_fail(pair: Pair) -> None:

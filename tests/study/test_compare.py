@@ -60,7 +60,7 @@ def test_other_questions_are_said_to_be_unpaired(tmp_path: Path) -> None:
     b = study(tmp_path / "b", other)
     found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK))
     assert found.paired == ()
-    assert "share no question" in found.unpaired
+    assert "fewer than 10 documents are the same" in found.unpaired
     assert all(pair.a and pair.b for pair in found.claims)
     assert {one.corpus for one in found.apart} == {"medical", "general"}
 
@@ -113,7 +113,27 @@ def test_few_shared_documents_among_many_are_not_paired(tmp_path: Path) -> None:
     found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)
     assert found.paired == ()
     assert {one.n_a for one in found.apart} == {40}
-    assert "too few questions (2)" in found.unpaired
+
+
+def test_curves_of_models_alike_on_the_shared_documents_are_not_compared(tmp_path: Path) -> None:
+    tables = only("layers")
+    documents = sorted(set(tables["layers"]["document"]))
+    alike = tables["layers"]["document"].isin(documents[:10])
+    layers = tables["layers"].copy()
+    layers.loc[alike, ["kl_sum", "kl_base_sum"]] *= 1e-9
+    a = study(tmp_path / "a", {**tables, "layers": layers})
+    b = study(tmp_path / "b", {**tables, "layers": tables["layers"][alike]})
+    shared = shared_documents(a, b)
+    paired, apart = differences(a, b, shared, seed=0, n_resamples=99)
+    assert not [one for one in (*paired, *apart) if one.what.startswith("centre")]
+    with_all = differences(study(tmp_path / "c", tables), b, shared, seed=0, n_resamples=99)[0]
+    assert [one.difference.n for one in with_all if one.what.startswith("centre")] == [10]
+
+
+def test_settings_that_an_earlier_form_had_not_are_what_they_were() -> None:
+    earlier = record_of()
+    del earlier["settings"]["raw"]
+    assert differing(earlier, record_of()) == ()
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

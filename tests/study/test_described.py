@@ -67,6 +67,12 @@ def test_shares_with_headings_are_those_of_all_tokens() -> None:
     assert found["medical", "10 %"].value == 0.5
     assert (found["medical", "10 %, with headings"].value, found["medical", "10 %, with headings"].n) == (0.5, 1)
     assert ("general", "10 %, with headings") not in found
+    more = pd.concat(
+        [tokens, tokens.assign(document="m2", part="format")]
+    )  # nothing but headings: no text of `answers`
+    scored = own[own["document"] != "m2"]
+    again = {one.what: one.estimate for one in shares_in_top(scored, PROMPTS, tokens=more) if one.corpus == "medical"}
+    assert again["10 %, with headings"].n == 1
     without = shares_in_top(own, PROMPTS, tokens=tokens[tokens["part"] != "format"])
     assert not [one for one in without if "headings" in one.what]
 

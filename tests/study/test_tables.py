@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import DeviceMemoryError
 from core.generate.sampling import RowSampler, Sampling
 from core.intervene.integrated import slope_of_k
 from core.intervene.plans import Plan
@@ -79,6 +80,20 @@ def test_tokens_part_where_both_models_draw_differently_under_one_noise(
     assert tokens.parted.any()
     assert not tokens.parted.all()
     assert 0.5 * tokens.tv.mean() < tokens.parted.mean() < 3 * tokens.tv.mean()
+
+
+def test_a_device_too_small_for_gradients_measures_all_else(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise DeviceMemoryError("The device ran out of memory.", "Free some.")
+
+    monkeypatch.setattr("core.study.layer_tables.integrate_k", full)
+    settings = small_settings(tmp_path, measurements=("layers", "attribution"))
+    outcome = run_study(LocalEngine(pair), settings, tmp_path / "s")
+    assert outcome.state == "finished"
+    assert outcome.tables["layers"] > 0
+    assert outcome.tables["attribution"] == 0
 
 
 def test_tokens_add_up_to_their_text(study: tuple[Path, StudySettings]) -> None:
