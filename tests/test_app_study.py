@@ -162,6 +162,18 @@ def test_bad_rows_are_named_or_left_out(open_study: Callable[[], AppTest]) -> No
     assert "Start the study" in labels(app)
 
 
+def test_questions_go_as_raw_text_or_after_a_system_prompt(open_study: Callable[[], AppTest]) -> None:
+    app = with_own(open_study())
+    app.text_area(key="study_system").set_value("Be brief.").run()
+    previewed(app)
+    assert "Be brief." in app.code[0].value
+    app.toggle(key="study_raw").set_value(True).run()
+    assert "Raw text takes no system prompt" in texts(app.error)
+    app.text_area(key="study_system").set_value("").run()
+    previewed(app)
+    assert [code.value.strip() for code in app.code] == ["What is asthma?", "What is a heart?"]
+
+
 @pytest.mark.parametrize("name", ["../elsewhere", "", "a/b"])
 def test_a_name_that_leads_elsewhere_is_refused(open_study: Callable[[], AppTest], name: str) -> None:
     app = open_study()

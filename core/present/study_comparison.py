@@ -58,15 +58,15 @@ def comparison_figures(
             "B less A on the documents both measured", source,
             f"Paired differences; 0 is no difference between the studies. {bars}", noise, "compare-differences",
             tuple(map(_difference_row, found.paired)), claims_chart,
-            "Documents are shared; what else differs between the studies stands in the table above. "
-            + few_documents(found.paired),
+            ("Documents are shared; what else differs between the studies stands in the table above. "
+             + few_documents(found.paired)).rstrip(),
         ),
         "apart": Figure(
             "B less A, each on its own documents", source,
             f"Each study's documents are drawn apart; 0 is no difference between the studies. {bars}", noise,
             "compare-apart", tuple(map(_difference_row, found.apart)), claims_chart,
-            "Whatever sets the questions of the studies apart is part of these differences. "
-            + few_documents(found.apart),
+            ("Whatever sets the questions of the studies apart is part of these differences. "
+             + few_documents(found.apart)).rstrip(),
         ),
     }  # fmt: skip
     for name, x in _CURVES.items():
