@@ -206,13 +206,13 @@ def _centre_row(label: str, series: str, centre: Estimate) -> dict[str, Any]:
 
 def _depth(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     rows: list[dict[str, Any]] = []
-    title = "The fine-tune's depth beside random adapters'"
+    higher: list[str] = []
     whos = ("fine-tuned", "random adapter")
     for kind, (depth, n) in depths(results.tables["layers"], results.floors, _seed(results)).items():
         rows += _beside(CURVE_WORDS[kind], whos, depth.centre, depth.random, n)
-        if kind == "single":
-            higher = sum(centre >= depth.centre.value for centre in depth.random)
-            title += f": {higher} of {len(depth.random)} lie at least as high"
+        n_higher = sum(centre >= depth.centre.value for centre in depth.random)
+        higher.append(f"{n_higher} of {len(depth.random)} (by {CURVE_WORDS[kind]})")
+    title = f"The fine-tune's depth beside random adapters': at least as high lie {', '.join(higher)}"
     legend = (
         "Centre of mass of each curve. Random adapters have the fine-tune's singular values with vectors drawn at "
         "random, on the same prompts; a fine-tune inside their cloud lies where any change would. The bar is the "
