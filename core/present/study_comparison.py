@@ -115,7 +115,7 @@ def _difference_row(one: Difference) -> dict[str, Any]:
     return {**_labelled(f"{one.what}, {one.corpus} text"), "series": "B less A", "value": change.value,
             "low": change.low, "high": change.high, "n": change.n, "unit": one.unit, "none": 0.0,
             "a": one.a, "b": one.b, "n_a": one.n_a, "n_b": one.n_b,
-            "words": f"{_short(change.value)} (n = {_n(one)})"}  # fmt: skip
+            "words": f"{_short(change.value)} (n = {n_words(one)})"}  # fmt: skip
 
 
 def _overlaid(figure: Figure | None, side: str) -> list[dict[str, Any]]:
@@ -195,7 +195,8 @@ def _documents(found: Comparison, figures: Mapping[str, Figure]) -> tuple[Block,
 def _differences(rows: Sequence[Difference]) -> tuple[Block, ...]:
     header = ("what", "A", "B", "B less A (95 % interval)", "unit", "n")
     cells = tuple(
-        (f"{one.what}, {one.corpus}", number(one.a), number(one.b), _change(one), one.unit, _n(one)) for one in rows
+        (f"{one.what}, {one.corpus}", number(one.a), number(one.b), _change(one), one.unit, n_words(one))
+        for one in rows
     )
     table = Table(header, cells, numbers=(1, 2, 5))
     few = few_documents(rows)
@@ -208,7 +209,8 @@ def few_documents(rows: Sequence[Difference]) -> str:
     return f"Intervals of fewer than {FEWEST_DOCUMENTS} documents are too short." if few else ""
 
 
-def _n(one: Difference) -> str:
+def n_words(one: Difference) -> str:
+    """How many documents are in it: one number where they are as many in both studies."""
     return str(one.n_a) if one.n_a == one.n_b else f"{one.n_a} and {one.n_b}"
 
 

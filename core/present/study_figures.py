@@ -217,20 +217,13 @@ def _top_words(found: pd.DataFrame, noise: str, source: Source) -> dict[str, Fig
 
 
 def _concentration(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
-    rows = [
-        _row(_text(one.corpus, one.group), _top(one.what), one.estimate, percent(one.estimate.value)) for one in found
-    ]
+    rows = [_row(_text(one.corpus, one.group), one.what, one.estimate, percent(one.estimate.value)) for one in found]
     legend = (
         "Share of a text's ΣKL(tuned‖base) in its tokens with the largest KL, mean over texts; if all tokens were "
         f"alike it would be 1, 5 and 10 %. {INTERVALS}"
     )
     draw = partial(interval_chart, x_title="share of ΣKL(tuned‖base)", none=0.0, percent=True)
     return _figure("concentration", source, "How few tokens hold the divergence", legend, noise, rows, draw)
-
-
-def _top(what: str) -> str:
-    share, _, headings = what.partition(", ")
-    return f"top {share} of tokens{headings and ', ' + headings}"
 
 
 def _explanations(

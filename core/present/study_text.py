@@ -3,7 +3,7 @@
 Knows reports; computes nothing.
 """
 
-from core.present.study_comparison import few_documents
+from core.present.study_comparison import few_documents, n_words
 from core.present.study_reports import StudyComparison, StudyFindings, StudyReport
 from core.study.differences import Difference
 from core.study.preview import CorpusPreview, StudyPreview
@@ -69,10 +69,9 @@ def _comparison_lines(found: StudyComparison) -> list[str]:
 def _difference_line(change: Difference) -> str:
     ends = change.difference
     low, high = ("–" if end is None else number(end) for end in (ends.low, ends.high))
-    n = str(change.n_a) if change.n_a == change.n_b else f"{change.n_a} and {change.n_b}"
     return (
         f"{change.what}, {change.corpus}: A {number(change.a)}, B {number(change.b)} {change.unit}; B less A "
-        f"{number(ends.value)} ({low} to {high}; n = {n})"
+        f"{number(ends.value)} ({low} to {high}; n = {n_words(change)})"
     )
 
 

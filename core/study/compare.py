@@ -104,11 +104,10 @@ def compare(
 
 def shared_documents(a: Results, b: Results) -> pd.DataFrame:
     """Rows `document` and `corpus` of prompts that both studies measured with the same texts."""
-    keys = ["document", "corpus", "question", "reference"]
+    keys = ["document", "corpus", "question", "reference", "letter"]
     frames = [one.tables["prompts"] for one in (a, b)]
     if any(not set(keys) <= set(frame) for frame in frames):
         return pd.DataFrame(columns=keys[:2])
-    keys += [name for name in ("letter",) if all(name in frame for frame in frames)]
     first, second = (frame[keys].fillna("") for frame in frames)
     return first.merge(second, on=keys)[keys[:2]].sort_values("document", ignore_index=True)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.measure.summary import concentration
+from core.pair.parts import MASKS
 from core.study.choice import KINDS
 from core.study.claims_words import TEXTS, terms_test
 from core.study.frames import Floors, Settings, of_corpus
@@ -19,8 +20,8 @@ from core.study.right_answers import Flips, accuracy, mcnemar
 FEWEST_OF_A_FIELD = 3
 FEWEST_OF_A_WORD = 3
 WITHOUT_HEADINGS, WITH_HEADINGS = "without headings", "with headings"
-PARTS = ("reasoning", "answer")
-TOPS = {"top_1pct": "1 %", "top_5pct": "5 %", "top_10pct": "10 %"}
+PARTS = MASKS["response"]
+TOPS = {f"top_{share}pct": f"top {share} % of tokens" for share in (1, 5, 10)}
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def full_tables(seed: int = 0, **planted: float) -> dict[str, pd.DataFrame]:
         reference=[f"Answer {one}." for one in ids],
         source=tables["prompts"]["corpus"],
         field=["lungs", "heart", "blood", "skin"] * 20,
+        letter=None,
         left_out=None,
     )
     words = tables["words"]

@@ -71,7 +71,7 @@ def test_documents_of_two_corpora_are_drawn_apart(tmp_path: Path) -> None:
     studies = []
     for prefix, drift in zip(kept, drifts, strict=True):
         ids = [f"{prefix}{k}" for k in range(len(drift))]
-        prompts = pd.DataFrame({"document": ids, "corpus": "medical", "question": ids, "reference": "", "twin": None})
+        prompts = pd.DataFrame({"document": ids, "corpus": "medical", "question": ids, "reference": "", "letter": None})
         prompts["left_out"] = None
         states = pd.DataFrame({"document": ids, "whose": "reference", "layer": 0, "drift_norm": drift})
         studies.append(study(tmp_path / prefix, {"prompts": prompts, "representations": states}))
@@ -90,7 +90,8 @@ def test_documents_of_two_corpora_are_drawn_apart(tmp_path: Path) -> None:
 
 def test_questions_more_right_than_before_are_paired(tmp_path: Path) -> None:
     ids = [f"m{k}" for k in range(20)]
-    prompts = pd.DataFrame({"document": ids, "corpus": "medical", "question": ids, "reference": "", "left_out": None})
+    prompts = pd.DataFrame({"document": ids, "corpus": "medical", "question": ids, "reference": "", "letter": None})
+    prompts["left_out"] = None
     studies = []
     for name, n_right in (("a", 10), ("b", 16)):
         tuned = ["A" if k < n_right else "B" for k in range(20)]

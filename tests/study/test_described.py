@@ -52,9 +52,9 @@ def test_headings_are_shown_apart_where_there_are_any() -> None:
 def test_texts_without_divergence_have_no_concentration() -> None:
     shares = answers(top_1pct=[0.2, 0.4, None, None], top_5pct=[1.0] * 4, top_10pct=[1.0] * 4)
     found = [(one.corpus, one.what, one.estimate.n) for one in shares_in_top(shares, PROMPTS)]
-    assert ("medical", "1 %", 2) in found
-    assert ("general", "1 %", 0) not in found
-    assert not [one for one in found if one[:2] == ("general", "1 %")]
+    assert ("medical", "top 1 % of tokens", 2) in found
+    assert ("general", "top 1 % of tokens", 0) not in found
+    assert not [one for one in found if one[:2] == ("general", "top 1 % of tokens")]
 
 
 def test_shares_with_headings_are_those_of_all_tokens() -> None:
@@ -64,15 +64,18 @@ def test_shares_with_headings_are_those_of_all_tokens() -> None:
         {"document": "m1", "whose": "reference", "part": parts, "kl": [6.0, *[1.0] * 6, *[0.0] * 3, 9.0]}
     )
     found = {(one.corpus, one.what): one.estimate for one in shares_in_top(own, PROMPTS, tokens=tokens)}
-    assert found["medical", "10 %"].value == 0.5
-    assert (found["medical", "10 %, with headings"].value, found["medical", "10 %, with headings"].n) == (0.5, 1)
-    assert ("general", "10 %, with headings") not in found
+    assert found["medical", "top 10 % of tokens"].value == 0.5
+    assert (
+        found["medical", "top 10 % of tokens, with headings"].value,
+        found["medical", "top 10 % of tokens, with headings"].n,
+    ) == (0.5, 1)
+    assert ("general", "top 10 % of tokens, with headings") not in found
     more = pd.concat(
         [tokens, tokens.assign(document="m2", part="format")]
     )  # nothing but headings: no text of `answers`
     scored = own[own["document"] != "m2"]
     again = {one.what: one.estimate for one in shares_in_top(scored, PROMPTS, tokens=more) if one.corpus == "medical"}
-    assert again["10 %, with headings"].n == 1
+    assert again["top 10 % of tokens, with headings"].n == 1
     without = shares_in_top(own, PROMPTS, tokens=tokens[tokens["part"] != "format"])
     assert not [one for one in without if "headings" in one.what]
 
