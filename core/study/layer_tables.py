@@ -1,5 +1,5 @@
 """The layers of one text as rows: grafted alone, left out, from below, from above, side by side; by part; in random
-adapters; Shapley shares; what gradients say.
+adapters; Shapley shares; what gradients say of them and of the text's positions.
 
 Knows sweeps and plans; knows nothing of the other prompts.
 """
@@ -7,7 +7,7 @@ Knows sweeps and plans; knows nothing of the other prompts.
 from collections.abc import Sequence
 
 from core.errors import DeviceMemoryError
-from core.intervene.integrated import integrate_k, slope_of_k
+from core.intervene.integrated import Integrated, integrate_k, slope_of_k
 from core.intervene.plans import EACH, Plan, sweep_plans
 from core.intervene.random_adapter import random_adapter
 from core.intervene.recovery import PlanResult, Sweep, sweep
@@ -17,6 +17,7 @@ from core.intervene.shapley import draw_permutations, shapley_shares
 from core.measure.noise import noise_of
 from core.pair.gates import PROJECTIONS, parse_layers
 from core.pair.pair import Pair
+from core.pair.prompts import Prompt
 from core.study.frames import TIMES_NOISE
 from core.study.schema import Row, Tables
 
@@ -112,25 +113,28 @@ def shapley_rows(
     ]
 
 
-def attribution_rows(
-    pair: Pair, ids: Sequence[int], predicted: Sequence[int], progress: Progress | None = None
-) -> list[Row]:
-    """Rows of `attribution`, but for their keys; none where there is no difference to attribute, or no
+def attribution_tables(
+    pair: Pair, asked: Prompt, text: Sequence[int], predicted: Sequence[int], progress: Progress | None = None
+) -> Tables:
+    """Rows of `attribution` and `positions`, but for their keys; none where there is no difference to attribute, or no
     memory for gradients.
 
     Args:
-        pair, ids, predicted, progress: as for `sweep_tables`.
+        pair, predicted, progress: as for `sweep_tables`.
+        asked: the question.
+        text: the answer to it.
     """
+    ids = (*asked.ids, *text)
     try:
         slopes = slope_of_k(pair, ids, predicted).sum(dim=-1)
         found = integrate_k(pair, ids, predicted, progress=progress)
     except DeviceMemoryError:  # gradients keep every state of a pass; all else of the prompt is measured without them
-        return []
+        return {}
     if found.k_recipient <= TIMES_NOISE * noise_of(pair).kl:
-        return []
+        return {}
     shares = -found.values.sum(dim=-1) / found.k_recipient
     n = len(predicted)
-    return [
+    projections: list[Row] = [
         {
             "layer": layer,
             "projection": name,
@@ -142,6 +146,20 @@ def attribution_rows(
         }
         for layer in range(pair.n_layers)
         for column, name in enumerate(PROJECTIONS)
+    ]
+    return {"attribution": projections, "positions": _position_rows(pair, asked, text, found)}
+
+
+def _position_rows(pair: Pair, asked: Prompt, text: Sequence[int], found: Integrated) -> list[Row]:
+    """What the gates at each position account for, as recovery, of all layers together."""
+    ids, parts = (*asked.ids, *text), (*asked.parts, *pair.prompts.answer_parts(text, asked).parts)
+    shares = (-found.by_part().sum(dim=0) / found.k_recipient).T.tolist()
+    there = slice(len(shares))
+    return [
+        {"position": position, "id": token, "text": piece.text, "part": part, "attn": attn, "mlp": mlp}
+        for position, (token, piece, part, (attn, mlp)) in enumerate(
+            zip(ids[there], pair.prompts.pieces(ids[there]), parts[there], shares, strict=True)
+        )
     ]
 
 

@@ -22,7 +22,7 @@ from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Message, Prompt
 from core.study.answer_table import answer_row, where_they_part
-from core.study.layer_tables import attribution_rows, control_rows, shapley_rows, sweep_tables
+from core.study.layer_tables import attribution_tables, control_rows, shapley_rows, sweep_tables
 from core.study.prompts import StudyPrompt
 from core.study.schema import TABLES, Row, Tables
 from core.study.settings import StudySettings
@@ -217,7 +217,8 @@ class _Asked:
         if predicted and prompt.swept and settings.measures("layers"):
             found |= sweep_tables(pair, ids, predicted, partial(self._tell, "grafting layers"))
         if predicted and prompt.swept and settings.measures("attribution"):
-            found["attribution"] = attribution_rows(pair, ids, predicted, partial(self._tell, "following gradients"))
+            tell, cut = partial(self._tell, "following gradients"), ids[len(self._asked.ids) :]
+            found |= attribution_tables(pair, self._asked, cut, predicted, tell)
         if predicted and prompt.swept and settings.measures("shapley"):
             seed = settings.seed + prompt.place
             tell = partial(self._tell, "sharing out among layers")

@@ -5,9 +5,9 @@ Knows names and types; what is in the columns says docs/study.md, and whoever fi
 
 from typing import Any
 
-SCHEMA = 4
+SCHEMA = 5
 """Form of `study.json`, the journal and the tables; a study of another form does not go on."""
-READABLE = (2, 3, 4)
+READABLE = (2, 3, 4, 5)
 """Forms whose reports are written: earlier ones have less in them."""
 
 Row = dict[str, Any]
@@ -62,6 +62,10 @@ TABLES: dict[str, dict[str, str]] = {
     "attribution": {
         **_KEY, "whose": "text", "layer": "integer", "projection": "text", "tokens": "integer", "slope": "number",
         "attribution": "number", "completeness_error": "number", "kl_base_sum": "number",
+    },
+    "positions": {
+        **_KEY, "whose": "text", "position": "integer", "id": "integer", "text": "text", "part": "text",
+        "attn": "number", "mlp": "number",
     },
     "shapley": {
         **_KEY, "whose": "text", "layer": "integer", "part": "text", "share": "number", "se": "number",

@@ -20,7 +20,7 @@ MEASUREMENTS: dict[str, str] = {
     "letters": "which option's letter each model would answer with",
     "layers": "layers grafted one by one, left out one by one, from below, from above, and in windows of three and "
     "five, on some prompts",
-    "attribution": "what gradients say of every projection of every layer, on the same prompts",
+    "attribution": "what gradients say of every projection of every layer and of every position, on the same prompts",
     "shapley": "Shapley shares of every layer's attention and MLP, on the same prompts",
     "controls": "the layers again in random adapters, on a few prompts",
     "sets": "the smallest sets of layers that bring back 80 % and 90 %: found on one half of these prompts, scored on "

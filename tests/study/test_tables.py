@@ -11,7 +11,7 @@ from core.generate.sampling import RowSampler, Sampling
 from core.intervene.integrated import slope_of_k
 from core.intervene.plans import Plan
 from core.intervene.recovery import sweep
-from core.pair.gates import PROJECTIONS
+from core.pair.gates import PROJECTIONS, Gates
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
 from core.study.corpora import read_corpora
@@ -93,7 +93,7 @@ def test_a_device_too_small_for_gradients_measures_all_else(
     outcome = run_study(LocalEngine(pair), settings, tmp_path / "s")
     assert outcome.state == "finished"
     assert outcome.tables["layers"] > 0
-    assert outcome.tables["attribution"] == 0
+    assert outcome.tables["attribution"] == outcome.tables["positions"] == 0
 
 
 def test_tokens_add_up_to_their_text(study: tuple[Path, StudySettings]) -> None:
@@ -141,3 +141,39 @@ def test_attributions_add_up_to_the_whole(pair: Pair, study: tuple[Path, StudySe
     assert abs(found.attribution.sum() - 1) <= found.completeness_error.iloc[0] + 1e-6
     slopes = slope_of_k(pair, ids, predicted).sum(-1)
     assert found.slope.to_numpy() == pytest.approx(slopes.flatten().numpy(), rel=1e-4, abs=1e-9)
+
+
+def test_attributions_by_position_are_slopes_of_their_gates(pair: Pair, study: tuple[Path, StudySettings]) -> None:
+    """Against the same integral taken by finite differences of K, all gates of one position and part moved at once."""
+    prompt, answer = asked(pair)
+    ids, predicted = swept_text(pair, prompt, answer, study[1])
+    found = read_table(study[0], "positions").query("document == 'm1'")
+    assert found.position.tolist() == list(range(max(predicted)))
+    assert found.id.tolist() == list(ids[: max(predicted)])
+    assert found.part.tolist()[: len(prompt.ids)] == list(prompt.parts)
+    whole = read_table(study[0], "attribution").query("document == 'm1'")
+    assert found.attn.sum() + found.mlp.sum() == pytest.approx(whole.attribution.sum())
+    attn = whole[whole.projection.isin(["q_proj", "k_proj", "v_proj", "o_proj"])]
+    assert found.attn.sum() == pytest.approx(attn.attribution.sum())
+    where = [index - 1 for index in predicted]
+    text = pair.ids([ids[: max(predicted)]])
+
+    def k_of(gates: torch.Tensor) -> float:
+        with torch.no_grad():
+            logits = pair.unembed(pair.hidden(text, Gates(gates))[0, where]).double()
+            donor = pair.unembed(pair.hidden(text, pair.tuned_gates())[0, where]).double()
+        donor = donor.log_softmax(-1)
+        return float((donor.exp() * (donor - logits.log_softmax(-1))).sum(-1).mean())
+
+    step, columns = 0.02, {"attn": slice(0, 4), "mlp": slice(4, 7)}
+    nothing = torch.zeros(1, N_LAYERS, 7, max(predicted))
+    for position in (len(prompt.ids) - 1, max(predicted) - 1):
+        for name, own in columns.items():
+            total = 0.0
+            for point, weight in zip(*np.polynomial.legendre.leggauss(6), strict=True):
+                at = torch.full_like(nothing, (float(point) + 1) / 2)
+                move = nothing.clone()
+                move[:, :, own, position] = step
+                total += float(weight) / 2 * (k_of(at + move) - k_of(at - move)) / (2 * step)
+            expected = -total / k_of(nothing)
+            assert found[name].iloc[position] == pytest.approx(expected, rel=0.02, abs=2e-3)
