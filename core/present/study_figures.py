@@ -14,7 +14,7 @@ from core.present.provenance import Source
 from core.present.study_charts import interval_chart, scatter_chart, words_chart
 from core.present.study_layer_figures import layer_figures
 from core.present.study_source import LIMIT, source_of_study
-from core.present.study_token_figures import token_figures
+from core.present.study_token_figures import place_figure, token_figures
 from core.present.texts import percent, two_digits
 from core.study.claims_words import EXPLANATIONS, TERMS, TEXTS
 from core.study.described import (
@@ -42,7 +42,7 @@ _FIGURES = {
     "2": "kl-by-text parting terms top-words words-moved concentration kl-along-text kl-by-entropy explanations "
     "reasoning",
     "3": "layers-single layers-without layers-prefix layers-increments layers-suffix layers-window-3 layers-window-5 "
-    "shapley attribution centres depth sets",
+    "shapley attribution places centres depth sets",
     "4": "drift cosine cka",
 }
 QUESTION_OF = {name: question for question, names in _FIGURES.items() for name in names.split()}
@@ -156,7 +156,7 @@ def _words(results: Results, found: Sequence[Finding], source: Source) -> dict[s
     if answers is not None:
         drawn |= _concentration(shares_in_top(answers, prompts, seed, tables.get("tokens"), floor), noise, source)
         drawn |= _explanations(answers, prompts, found, noise, source)
-    drawn |= token_figures(results, source, noise)
+    drawn |= token_figures(results, source, noise) | place_figure(results, source)
     if words is not None:
         drawn |= _reasoning(kl_by_part(words, prompts, seed), noise, source)
     return drawn

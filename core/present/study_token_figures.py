@@ -1,4 +1,5 @@
-"""The figures of a study's single tokens: divergence along the text, by how sure base was, and the words it is about.
+"""The figures of a study's single tokens: divergence along the text, by how sure base was, the words it is about, and
+where along the text gradients place the change.
 
 Knows results and descriptions; computes none.
 """
@@ -17,8 +18,16 @@ from core.present.texts import percent, two_digits
 from core.study.choice import KINDS
 from core.study.claims_layers import texts_in_words
 from core.study.claims_words import TEXTS
+from core.study.curves import PART_WORDS
 from core.study.described import Described
-from core.study.described_tokens import kl_along_text, kl_by_entropy, looked_at, partings, words_moved
+from core.study.described_tokens import (
+    change_by_place,
+    kl_along_text,
+    kl_by_entropy,
+    looked_at,
+    partings,
+    words_moved,
+)
 from core.study.results import Results
 
 _SHOWN = 12
@@ -61,6 +70,34 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
             words_moved(tokens, prompts, corpus), corpus, texts_in_words(present[corpus], prompts), noise, source
         ),
     }
+
+
+def place_figure(results: Results, source: Source) -> dict[str, Figure]:
+    """What gradients attribute to the parts of a text; empty where no gradients were followed."""
+    tables = results.tables
+    if not len(tables.get("positions", ())) or not len(tables.get("attribution", ())):
+        return {}
+    found = change_by_place(
+        tables["positions"], tables["attribution"], tables["prompts"], int(results.record["settings"]["seed"])
+    )
+    rows = tuple(
+        {"label": f"{one.what}, {PART_WORDS[one.group]}", "series": one.corpus, "value": one.estimate.value,
+         "low": one.estimate.low, "high": one.estimate.high, "n": one.estimate.n,
+         "words": f"{percent(one.estimate.value)} (n = {one.estimate.n})"}
+        for one in found
+    )  # fmt: skip
+    legend = (
+        "Share of the change by integrated gradients that the gates at these positions account for, all layers "
+        f"together, pooled over prompts; of one kind of text they sum to 1. Bars are 95 % intervals over documents. On "
+        f"{texts_in_words(tables['positions'], tables['prompts'])}. A gate at the question acts on the answer through "
+        "the keys and values that are read from there."
+    )
+    missed = tables["attribution"].groupby("document")["completeness_error"].first()
+    noise = f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
+    limit = "Longer parts have more positions; a share is not per token."
+    draw = partial(interval_chart, x_title="share of the change", none=0.0, percent=True)
+    title = "Where along the text the change comes in"
+    return {"places": Figure(title, source, legend, noise, "study-places", rows, draw, limit)}
 
 
 def _bars(

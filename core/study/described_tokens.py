@@ -1,6 +1,7 @@
-"""What single tokens say: divergence along the text and by how sure base was, and the words it is about.
+"""What single tokens say: divergence along the text and by how sure base was, the words it is about, and where along
+the text gradients place the change.
 
-Knows the tables `prompts` and `tokens`; gives no verdicts.
+Knows the tables `prompts`, `tokens`, `attribution` and `positions`; gives no verdicts.
 """
 
 import numpy as np
@@ -80,6 +81,36 @@ def partings(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tupl
         for column, what in ((PARTED, "parted"), (TOTAL_VARIATION, "tv")) if len(sums) else ():
             above, below = (sums[what][name].to_numpy(dtype=np.float64) for name in ("sum", "size"))
             found.append(Described(corpus, whose, column, bootstrap_ratio_interval(above, below, seed)))
+    return tuple(found)
+
+
+PLACES = {
+    "prompt": "question", "template": "chat template", "format": "headings", "reasoning": "reasoning",
+    "answer": "answer", "end": "end of turn",
+}  # fmt: skip
+"""Part of a text → what it is called."""
+
+
+def change_by_place(
+    positions: pd.DataFrame, attribution: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0
+) -> tuple[Described, ...]:
+    """Share of the change that gradients attribute to the gates at each part of prompt and answer, by corpus.
+
+    Texts are pooled as layers' attributions are: weighted by what there is to bring back. `group` is `attn` or `mlp`.
+    """
+    change = attribution.groupby("document")["kl_base_sum"].first()
+    found: list[Described] = []
+    for corpus in KINDS:
+        own = of_corpus(positions, prompts, corpus)
+        own = own[own["document"].isin(change[change > 0].index)]
+        documents = own["document"].unique()
+        weights = change.loc[documents].to_numpy(dtype=np.float64)
+        sums = own.groupby(["part", "document"])[["attn", "mlp"]].sum()
+        for part in (part for part in PLACES if part in sums.index.get_level_values("part")):
+            shares = sums.loc[part].reindex(documents, fill_value=0.0)
+            for group in ("attn", "mlp"):
+                above = shares[group].to_numpy(dtype=np.float64) * weights
+                found.append(Described(corpus, group, PLACES[part], bootstrap_ratio_interval(above, weights, seed)))
     return tuple(found)
 
 

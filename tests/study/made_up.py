@@ -94,6 +94,13 @@ def full_tables(seed: int = 0, **planted: float) -> dict[str, pd.DataFrame]:
             for name in PROJECTIONS
         ]
     )  # fmt: skip
+    tables["positions"] = pd.DataFrame(
+        [
+            {"document": one, "whose": "reference", "position": k, "part": part, "attn": 0.1, "mlp": 0.15}
+            for one in ids[:5]
+            for k, part in enumerate(("template", "prompt", "answer", "answer"))
+        ]
+    )
     tables["shapley"] = pd.DataFrame(
         [
             {"document": one, "layer": layer, "part": part, "share": 1 / 24}

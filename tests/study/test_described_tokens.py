@@ -8,6 +8,7 @@ from core.study.curves import attribution_curves
 from core.study.described_tokens import (
     PARTED,
     TOTAL_VARIATION,
+    change_by_place,
     kl_along_text,
     kl_by_entropy,
     looked_at,
@@ -113,3 +114,23 @@ def test_attributions_are_pooled_by_divergence() -> None:
     found = {curve.part: curve for curve in attribution_curves(attribution, PROMPTS, n_resamples=50)}
     assert found["attention"].layers[1].value == pytest.approx((3 * 0.5 + 0.1) / 4)
     assert found["MLP"].layers[0].value == pytest.approx((3 * 0.25 + 0.05) / 4)
+
+
+def test_positions_are_pooled_by_divergence_and_sum_to_the_whole() -> None:
+    attribution = pd.DataFrame([{"document": "a", "kl_base_sum": 3.0}, {"document": "b", "kl_base_sum": 1.0}])
+    positions = pd.DataFrame(
+        [
+            {"document": document, "position": k, "part": part, "attn": attn, "mlp": mlp, "whose": "reference"}
+            for document, rows in {
+                "a": (("template", 0.1, 0.0), ("prompt", 0.2, 0.1), ("answer", 0.2, 0.1), ("answer", 0.2, 0.1)),
+                "b": (("prompt", 0.5, 0.0), ("reasoning", 0.5, 0.0)),
+            }.items()
+            for k, (part, attn, mlp) in enumerate(rows)
+        ]
+    )
+    found = {(one.what, one.group): one.estimate for one in change_by_place(positions, attribution, PROMPTS)}
+    assert found["question", "attn"].value == pytest.approx((3 * 0.2 + 0.5) / 4)
+    assert found["answer", "attn"].value == pytest.approx(3 * 0.4 / 4)
+    assert found["reasoning", "attn"].value == pytest.approx(0.5 / 4)
+    assert sum(one.value for one in found.values()) == pytest.approx(1)
+    assert all(one.n == 2 for one in found.values())
