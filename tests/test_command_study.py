@@ -60,6 +60,16 @@ def test_a_run_leaves_tables_and_says_how_many_rows(folders: TinyFolders, tmp_pa
     assert "already" in again.error["message"]
 
 
+def test_corpora_named_one_by_one_are_all_read(folders: TinyFolders, tmp_path: Path) -> None:
+    flag, *both = corpora(tmp_path)
+    together, apart = (
+        run(folders, "preview", *words, "--untimed").report["preview"]["corpora"]
+        for words in ((flag, *both), [word for spec in both for word in (flag, spec)])
+    )
+    assert [one["kind"] for one in apart] == ["medical", "general"]
+    assert apart == together
+
+
 def test_interrupted_it_stops_after_the_prompt_in_hand_and_resumes(folders: TinyFolders, tmp_path: Path) -> None:
     folder = tmp_path / "s"
     rows = [

@@ -26,9 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     d = FinetuneSettings(data=(parse_choice("x"),))
     parser.add_argument("--pair", default="demo", metavar="NAME", help="whose base to train on (default: demo)")
     parser.add_argument("--base", metavar="ID|DIR", help="train on this base instead")
-    parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help=_FILE_HELP)
-    parser.add_argument("--replay", nargs="+", default=[], metavar="FILE", help="general rows against forgetting")
-    parser.add_argument("--heldout", nargs="+", default=[], metavar="FILE", help="rows to score, never trained on")
+    parser.add_argument("--data", nargs="+", action="extend", required=True, metavar="FILE", help=_FILE_HELP)
+    parser.add_argument(
+        "--replay", nargs="+", action="extend", default=[], metavar="FILE", help="general rows against forgetting"
+    )
+    parser.add_argument(
+        "--heldout", nargs="+", action="extend", default=[], metavar="FILE", help="rows to score, never trained on"
+    )
     parser.add_argument("--adapter-dir", "--out", dest="folder", type=Path, metavar="DIR")
     for name, kind in _NUMBERS.items():
         parser.add_argument(

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus",
         nargs="+",
+        action="extend",
         default=[],
         metavar="SPEC",
         help=f"{CORPUS_FORM}; presets: {', '.join(PRESETS)} (default for run and preview: both shipped corpora)",

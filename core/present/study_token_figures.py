@@ -90,7 +90,7 @@ def place_figure(results: Results, source: Source) -> dict[str, Figure]:
         "Share of the change by integrated gradients that the gates at these positions account for, all layers "
         f"together, pooled over prompts; of one kind of text they sum to 1. Bars are 95 % intervals over documents. On "
         f"{texts_in_words(tables['positions'], tables['prompts'])}. A gate at the question acts on the answer through "
-        "the keys and values that are read from there."
+        "the keys and values that are read from there, and one at the prompt's last token on the answer's first."
     )
     missed = tables["attribution"].groupby("document")["completeness_error"].first()
     noise = f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
