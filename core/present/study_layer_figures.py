@@ -12,6 +12,7 @@ import pandas as pd
 from core.present.figures import Figure
 from core.present.provenance import Source
 from core.present.study_charts import beside_random, interval_chart, layer_bars, layer_chart
+from core.present.study_token_figures import completeness_words
 from core.present.texts import percent, two_digits
 from core.study.claims_layers import texts_in_words
 from core.study.curves import SHAPES, Curve, attribution_curves, depths, layer_curves, shapley_curves, state_curves
@@ -167,8 +168,7 @@ def _attribution(found: Sequence[Curve], table: pd.DataFrame, texts: str, source
         "Each part's share of the change by integrated gradients, all gates opened together, pooled over prompts; they "
         f"sum to 1. {BANDS}{texts}"
     )
-    missed = table.groupby("document")["completeness_error"].first()
-    noise = f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
+    noise = completeness_words(table)
     limit = "Gradients say how a little more of a gate acts on the way; to graft a layer alone is another question."
     draw = partial(layer_bars, x_title="share of the change")
     title = "What gradients attribute to attention and MLP by layer"

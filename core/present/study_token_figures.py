@@ -4,7 +4,7 @@ where along the text gradients place the change.
 Knows results and descriptions; computes none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from core.study.described_tokens import (
     partings,
     words_moved,
 )
+from core.study.resampling import Estimate
 from core.study.results import Results
 
 _SHOWN = 12
@@ -80,47 +81,46 @@ def place_figure(results: Results, source: Source) -> dict[str, Figure]:
     found = change_by_place(
         tables["positions"], tables["attribution"], tables["prompts"], int(results.record["settings"]["seed"])
     )
-    rows = tuple(
-        {"label": f"{one.what}, {PART_WORDS[one.group]}", "series": one.corpus, "value": one.estimate.value,
-         "low": one.estimate.low, "high": one.estimate.high, "n": one.estimate.n,
-         "words": f"{percent(one.estimate.value)} (n = {one.estimate.n})"}
-        for one in found
-    )  # fmt: skip
+    rows = tuple(_row(f"{one.what}, {PART_WORDS[one.group]}", one.corpus, one.estimate, percent) for one in found)
     legend = (
         "Share of the change by integrated gradients that the gates at these positions account for, all layers "
         f"together, pooled over prompts; of one kind of text they sum to 1. Bars are 95 % intervals over documents. On "
         f"{texts_in_words(tables['positions'], tables['prompts'])}. A gate at the question acts on the answer through "
         "the keys and values that are read from there, and one at the prompt's last token on the answer's first."
     )
-    missed = tables["attribution"].groupby("document")["completeness_error"].first()
-    noise = f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
+    noise = completeness_words(tables["attribution"])
     limit = "Longer parts have more positions; a share is not per token."
     draw = partial(interval_chart, x_title="share of the change", none=0.0, percent=True)
     title = "Where along the text the change comes in"
     return {"places": Figure(title, source, legend, noise, "study-places", rows, draw, limit)}
 
 
+def completeness_words(attribution: pd.DataFrame) -> str:
+    """By how much integrated gradients miss what they divide, in a sentence."""
+    missed = attribution.groupby("document")["completeness_error"].first()
+    return f"A text's shares miss their sum by {missed.median():.2%} (median; at most {missed.max():.2%})."
+
+
+def _row(label: str, series: str, one: Estimate, in_words: Callable[[float], str]) -> dict[str, Any]:
+    """An estimate as a row of a chart of intervals."""
+    words = f"{in_words(one.value)} (n = {one.n})"
+    return {
+        "label": label, "series": series, "value": one.value, "low": one.low, "high": one.high, "n": one.n,
+        "words": words,
+    }  # fmt: skip
+
+
 def _bars(
     slug: str, title: str, found: Sequence[Described], legend: str, limit: str, noise: str, source: Source
 ) -> Figure:
-    rows = tuple(
-        {"label": one.what, "series": one.corpus, "value": one.estimate.value, "low": one.estimate.low,
-         "high": one.estimate.high, "n": one.estimate.n,
-         "words": f"{two_digits(one.estimate.value)} (n = {one.estimate.n})"}
-        for one in found
-    )  # fmt: skip
+    rows = tuple(_row(one.what, one.corpus, one.estimate, two_digits) for one in found)
     draw = partial(interval_chart, x_title=_KL, none=0.0)
     legend = f"{legend} Bars are 95 % intervals over documents."
     return Figure(title, source, legend, noise, f"study-{slug}", rows, draw, limit)
 
 
 def _parting(found: Sequence[Described], source: Source) -> Figure:
-    rows = tuple(
-        {"label": TEXTS[one.corpus, one.group], "series": one.what, "value": one.estimate.value,
-         "low": one.estimate.low, "high": one.estimate.high, "n": one.estimate.n,
-         "words": f"{percent(one.estimate.value)} (n = {one.estimate.n})"}
-        for one in found
-    )  # fmt: skip
+    rows = tuple(_row(TEXTS[one.corpus, one.group], one.what, one.estimate, percent) for one in found)
     legend = (
         "At each token of these texts, given the text so far, headings and end of turn left out: the share at which "
         "base and fine-tuned model would draw different tokens at temperature 1, though they share their noise "
