@@ -164,7 +164,7 @@ class Blocks:
     @contextmanager
     def _running(self, number: int, states: Tensor, gates: Gates) -> Iterator[None]:
         what = f"{len(states)} × {states.shape[1]} tokens in layer {number}"
-        with memory_for(what, "Shorten the text."), bound_gates(LayerGates(gates, number)):
+        with memory_for(what, "Shorten the text."), bound_gates(LayerGates(gates.to(self._pair.device), number)):
             yield
 
 

@@ -123,21 +123,33 @@ class Gates:
         ]
 
     @cached_property
+    def _known(self) -> Tensor:
+        """The values where they can be looked at: a GPU that is asked what a gate is has to finish its work first."""
+        return self.values.detach().cpu()
+
+    def _with(self, values: Tensor, known: Tensor) -> "Gates":
+        """Other gates, of which it is known already what they are."""
+        found = Gates(values)
+        found.__dict__["_known"] = known
+        return found
+
+    @cached_property
     def switches(self) -> dict[tuple[int, int], Switch]:
         """The projections that are not at base in some row, by (layer, projection)."""
-        needs_gradient = self.values.requires_grad
-        active = torch.ones_like(self.values, dtype=torch.bool) if needs_gradient else self.values != 0
+        known = self._known
+        active = torch.ones_like(known, dtype=torch.bool) if self.values.requires_grad else known != 0
         if active.dim() == 4:
             active = active.any(dim=-1)
         found: dict[tuple[int, int], Switch] = {}
         for layer in range(self.values.shape[1]):
             for projection in range(len(PROJECTIONS)):
-                rows = active[:, layer, projection].nonzero().flatten().cpu()
+                rows = active[:, layer, projection].nonzero().flatten()
                 if len(rows):
-                    found[layer, projection] = self._switch(layer, projection, rows)
+                    found[layer, projection] = self._switch(rows, known[:, layer, projection], layer, projection)
         return found
 
-    def _switch(self, layer: int, projection: int, rows: Tensor) -> Switch:
+    def _switch(self, rows: Tensor, known: Tensor, layer: int, projection: int) -> Switch:
+        """Of some rows of one projection, whose gates are known on the CPU."""
         first, last = int(rows[0]), int(rows[-1])
         span = last - first + 1
         # Adding nothing to a few rows is quicker than picking the others out.
@@ -148,7 +160,7 @@ class Gates:
             rows=chosen,
             every=together and span == self.n_rows,
             strength=strength.reshape(len(strength), -1, 1),
-            whole=bool((strength == 1).all()),
+            whole=bool((known[chosen if together else rows] == 1).all()),
         )
 
     def to(self, device: torch.device | str) -> "Gates":
@@ -156,7 +168,12 @@ class Gates:
         wanted = torch.device(device)
         here = self.values.device
         same = here.type == wanted.type and (wanted.index is None or wanted.index == here.index)
-        return self if same else Gates(self.values.to(wanted))
+        return self if same else self._with(self.values.to(wanted), self._known)
+
+    def of_layer(self, layer: int) -> "Gates":
+        """The gates of one layer."""
+        there = slice(layer, layer + 1)
+        return self._with(self.values[:, there], self._known[:, there])
 
 
 class LayerGates:
@@ -168,8 +185,8 @@ class LayerGates:
     """
 
     def __init__(self, gates: Gates, layer: int) -> None:
-        own = Gates(gates.values[:, layer : layer + 1])
-        self.switches = {(layer, projection): switch for (_, projection), switch in own.switches.items()}
+        own = gates.of_layer(layer).switches
+        self.switches = {(layer, projection): switch for (_, projection), switch in own.items()}
 
 
 def check_strength(strength: float) -> float:
