@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from take_screenshots import FLAGS, served  # noqa: E402
 
-from benchmarks.common import spread, write  # noqa: E402
+from benchmarks.common import question_of, spread, write  # noqa: E402
 from core.pair.fetch import local_folder  # noqa: E402
 from core.pair.registry import pair_spec  # noqa: E402
 
@@ -28,14 +28,10 @@ LOOK_EVERY_MS = 20
 LANES = """[...document.querySelectorAll("*")].flatMap((element) =>
   element.shadowRoot ? [...element.shadowRoot.querySelectorAll("[data-testid=lane]")] : [])"""
 CAPTIONS = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')]"
-CASE = (
-    "A 67-year-old man with type 2 diabetes and high blood pressure comes to the emergency department because of "
-    "chest tightness that began two hours ago while he was climbing stairs. He is short of breath and sweating. "
-)
 
 
-def question_of(n_tokens: int) -> str:
-    """A question whose prompt, template included, has so many tokens."""
+def case() -> str:
+    """What is asked."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(local_folder(pair_spec("demo").base))
@@ -44,9 +40,7 @@ def question_of(n_tokens: int) -> str:
         messages = [{"role": "user", "content": text}]
         return len(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
 
-    words = (CASE * 10).split()
-    n_words = next(n for n in range(1, len(words)) if length(" ".join(words[:n])) >= n_tokens)
-    return " ".join(words[:n_words])
+    return question_of(PROMPT_TOKENS, length)
 
 
 def fresh(browser: Browser, address: str, query: str = "") -> tuple[Page, float]:
@@ -188,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    question = question_of(PROMPT_TOKENS)
+    question = case()
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         cold = fresh(browser, address)[1]

@@ -1,13 +1,15 @@
-"""What every benchmark writes down beside its figures."""
+"""What every benchmark writes down beside its figures, and the question they ask."""
 
 import json
 import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,22 @@ import torch
 
 Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
+CASE = (
+    "A 67-year-old man with type 2 diabetes and high blood pressure comes to the emergency department because of "
+    "chest tightness that began two hours ago while he was climbing stairs. He is short of breath and sweating. "
+)
+
+
+def question_of(n_tokens: int, length: Callable[[str], int]) -> str:
+    """A question whose prompt, template included, has at least so many tokens, and hardly more.
+
+    Args:
+        n_tokens: wanted.
+        length: how many tokens the prompt of a question has.
+    """
+    words = (CASE * 10).split()
+    n_words = next(n for n in range(1, len(words)) if length(" ".join(words[:n])) >= n_tokens)
+    return " ".join(words[:n_words])
 
 
 def machine() -> dict[str, Any]:
@@ -29,7 +47,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(memory),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
+        "versions": {name: version(name) for name in names if find_spec(name)},
         "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
     }
 
@@ -43,6 +61,30 @@ def in_a_thread(task: Callable[[], Result]) -> Result:
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(task).result()
+
+
+def now() -> float:
+    """Seconds, once the device has done all it was asked."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def in_turn(tasks: dict[str, Callable[[], object]], runs: int, warm: int = 1) -> dict[str, list[float]]:
+    """Seconds of each task, one after the other, so many times over, after `warm` times that do not count."""
+    taken: dict[str, list[float]] = {name: [] for name in tasks}
+    for run in range(runs + warm):
+        for name, task in tasks.items():
+            started = now()
+            task()
+            if run >= warm:
+                taken[name].append(now() - started)
+    return taken
+
+
+def ratio(median: dict[str, float], one: str, other: str) -> float:
+    """How many times as long one took as the other."""
+    return round(median[one] / median[other], 2)
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from core.pair.prompts import Message
 from core.pair.unembed import MAX_TEMPORARY_BYTES
 from tests import oracle
 from tests.conftest import TinyFolders
+from tests.gpu.near import GPU
 from tests.tiny import build_adapter
 
 # config.json of deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, but for the number of layers (28 there).
@@ -29,6 +30,8 @@ SHAPE = {
     "use_sliding_window": False,
 }
 
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+
 
 @pytest.fixture(scope="module")
 def flagship(qwen2_base: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyFolders:
@@ -43,20 +46,22 @@ def flagship(qwen2_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny
 
 
 @pytest.mark.slow
-def test_the_flagships_shape_agrees_with_plain_peft(flagship: TinyFolders) -> None:
-    pair = load_pair(flagship.spec())
+@DEVICES
+def test_the_flagships_shape_agrees_with_plain_peft(flagship: TinyFolders, device: str) -> None:
+    pair = load_pair(flagship.spec(), device, "float32")
     prompt = pair.prompts.chat([Message(role="user", content="What is asthma?")])
     with torch.no_grad():
         tuned = pair.unembed(pair.hidden(pair.ids([prompt.ids]), pair.tuned_gates()))[0]
     expected = oracle.logits(oracle.plain_tuned(flagship.base, flagship.tuned), prompt.ids)
-    assert (tuned - expected).abs().max() <= 1e-4
+    assert (tuned.cpu() - expected).abs().max() <= 1e-4
 
 
 @pytest.mark.slow
-def test_the_flagships_unembedding_is_float32_in_bounded_slices(flagship: TinyFolders) -> None:
-    pair = load_pair(flagship.spec(), dtype="bfloat16")
+@DEVICES
+def test_the_flagships_unembedding_is_float32_in_bounded_slices(flagship: TinyFolders, device: str) -> None:
+    pair = load_pair(flagship.spec(), device, "bfloat16")
     assert pair.d_vocab * pair.d_model * 4 > MAX_TEMPORARY_BYTES
-    hidden = torch.randn(1, 3, pair.d_model, dtype=torch.bfloat16)
+    hidden = torch.randn(1, 3, pair.d_model, dtype=torch.bfloat16, device=device)
     weight = pair.model.get_output_embeddings().weight
     expected = hidden.double() @ weight[:2000].double().T
     assert (pair.unembed(hidden)[..., :2000] - expected).abs().max() < 1e-4
