@@ -22,7 +22,9 @@ SHIPPED = {"shipped:medical": "medical questions (shipped)", "shipped:general": 
 CORPORA = SHIPPED | {f"preset:{name}": f"{name} (from the hub)" for name in PRESETS}
 BAD = {"refuse": "refuse the file", "skip": "leave the row out and say so"}
 MOST_ROWS = 10_000
-DEFAULTS = StudySettings((PRESETS["medqa"],)).measurements
+SLOW = ("smallest", "patches")
+"""What two CPU cores had better not begin with."""
+DEFAULTS = tuple(name for name in StudySettings((PRESETS["medqa"],)).measurements if name not in SLOW)
 # Setting → label, value for two CPU cores, largest, what it means.
 NUMBERS: dict[str, tuple[str, int, int, str]] = {
     "max_new_tokens": ("tokens of an answer", 48, 1024, "Answers are cut off there."),
