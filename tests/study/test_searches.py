@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from core import load_pair
 from core.errors import ArgumentError
 from core.intervene.plans import Plan
 from core.intervene.recovery import sweep
@@ -21,11 +22,12 @@ from core.pair.prompts import Message
 from core.study.engines import LocalEngine
 from core.study.measure_prompt import reference_ids
 from core.study.runner import run_study
+from core.study.search_tables import smallest_rows
 from core.study.settings import REACHES, StudySettings
 from tests import oracle
 from tests.conftest import TinyFolders
 from tests.study.runs import GENERAL, MEDICAL, read_table, small_settings
-from tests.tiny import N_LAYERS
+from tests.tiny import N_LAYERS, build_adapter, build_base
 
 MEASURED = ("reference", "answers", "cross", "layers", "smallest", "patches")
 HYBRID = (1, 3)
@@ -73,7 +75,7 @@ def layers_of(units: str) -> frozenset[int]:
     return frozenset(parse_layers(units, N_LAYERS))
 
 
-@pytest.mark.parametrize("document", ["m1", "g2"])
+@pytest.mark.parametrize("document", list(QUESTIONS))
 def test_sets_are_those_of_a_search_by_hand(pair: Pair, study: tuple[Path, StudySettings], document: str) -> None:
     known, table = recoveries(pair, document, study[1]), read_table(study[0], "smallest")
     rows = table[table.document == document]
@@ -89,6 +91,22 @@ def test_sets_are_those_of_a_search_by_hand(pair: Pair, study: tuple[Path, Study
         assert row.random_sets == study[1].random_sets
 
 
+def test_no_layer_can_be_spared_where_a_search_from_above_ends(tmp_path: Path) -> None:
+    deep = 9  # in four layers the sets for 80 and for 90 % are often the same
+    base = build_base(tmp_path / "base", "llama", num_hidden_layers=deep)
+    pair = load_pair(TinyFolders(base, build_adapter(base, tmp_path / "tuned")).spec())
+    ids, predicted = swept(pair, "m1", small_settings(tmp_path))
+    rows = {
+        row["reach"]: row for row in smallest_rows(pair, ids, predicted, 0, 0) if row["method"] == "greedy-backward"
+    }
+    for reach, row in rows.items():
+        own = parse_layers(row["units"], deep)
+        less = [format_layers([one for one in own if one != layer], deep) for layer in own]
+        found = sweep(pair, ids, predicted, [Plan(text, text) for text in less])
+        assert row["recovery"] >= reach > max(result.recovery or 0.0 for result in found.results)
+    assert rows[0.8]["size"] <= rows[0.9]["size"]
+
+
 def test_patches_after_the_last_layer_take_away_the_divergence_of_their_own_prediction(
     study: tuple[Path, StudySettings],
 ) -> None:
@@ -102,6 +120,9 @@ def test_patches_after_the_last_layer_take_away_the_divergence_of_their_own_pred
             token = row.position + 1 - asked[document]
             counts = token >= 0 and kl.part[token] in MASKS["response"]
             assert row.kl_base_sum - row.kl_sum == pytest.approx(kl.kl[token] if counts else 0.0, abs=2e-4)
+            if token > 0:
+                assert row.part == kl.part[token - 1]
+        assert {"template", "prompt"} <= set(own.part)
         assert own.recovery.sum() == pytest.approx(1, abs=1e-3)
 
 
