@@ -21,6 +21,8 @@ from torch import Tensor
 from benchmarks.common import machine, write
 from core import load_pair
 from core.generate.sampling import Sampling, coupled_partings
+from core.intervene.controls import random_sets
+from core.intervene.grid import grid
 from core.intervene.integrated import integrate_k, slope_of_k
 from core.intervene.plans import EACH, sweep_plans
 from core.intervene.random_adapter import random_adapter
@@ -28,6 +30,8 @@ from core.intervene.recovery import sweep
 from core.intervene.set_function import SetFunction
 from core.intervene.sets import units_of
 from core.intervene.shapley import draw_permutations, shapley_shares
+from core.intervene.smallest import greedy_backward, greedy_forward
+from core.measure.cross import cross_scores
 from core.measure.diff import diff
 from core.measure.positions import extreme_terms
 from core.pair.pair import Pair
@@ -36,12 +40,12 @@ from core.study.corpora import read_corpora
 from core.study.engines import LocalEngine
 from core.study.layer_tables import WINDOWS
 from core.study.measure_prompt import prompt_of, reference_ids, swept_text
-from core.study.passes import REACHES
 from core.study.prompts import StudyPrompt, batches, study_prompts
 from core.study.runner import StudyProgress, run_study
-from core.study.settings import StudySettings
+from core.study.search_tables import SITE
+from core.study.settings import REACHES, StudySettings
 from core.study.state_table import state_rows
-from core.study.written import LANES, written_answers
+from core.study.written import models_of, written_answers
 
 SHARE_WANTED = 0.8
 COUNTS = (100, 1000)
@@ -77,10 +81,12 @@ def alone(pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings) -
     """The same work of the models, nothing else."""
     for batch in batches(prompts, settings.batch):
         asked = [prompt_of(pair, prompt, settings) for prompt in batch]
-        written = written_answers(pair, asked, settings.max_new_tokens)
+        written = written_answers(pair, asked, models_of(pair, settings.writes), settings.max_new_tokens)
         for prompt, own, answers in zip(batch, asked, written, strict=True):
             reference = reference_ids(pair, own, prompt.row.answer or "")
-            for ids in (reference, *(answers[lane].ids for lane in LANES)):
+            texts = {"reference": reference, **{model: one.ids for model, one in answers.items()}}
+            cross_scores(pair, own, texts, models_of(pair, settings.writes))
+            for ids in texts.values():
                 words = partial(extremes, pair, len(own.ids))
                 diff(pair, own, ids, look=words)
             ids, predicted = swept_text(pair, own, reference, settings)
@@ -121,6 +127,13 @@ def layers(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: S
     function = SetFunction(pair, ids, predicted)
     shapley_shares(function, parts, draw_permutations(len(parts), settings.permutations, seed))
     units = units_of(pair.n_layers, "layer")
+    function = SetFunction(pair, ids, predicted)
+    steps = (
+        *greedy_forward(function, units, max(REACHES), len(units), lambda share: None, lambda steps: None),
+        *greedy_backward(function, units, min(REACHES), lambda share: None, lambda steps: None),
+    )
+    random_sets(function, units, steps[-1].size, 2 * len(REACHES) * settings.random_sets, seed)
+    grid(pair, ids, predicted, SITE, range(pair.n_layers), range(max(predicted)))
     orders = draw_permutations(len(units), len(REACHES) * (1 + settings.random_sets), seed)
     SetFunction(pair, ids, predicted).k([[units[k] for k in orders[0][:size]] for size in range(1, len(units) + 1)])
     SetFunction(pair, ids, predicted).k([[units[k] for k in order[: len(units) // 3]] for order in orders])

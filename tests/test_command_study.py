@@ -52,7 +52,7 @@ def test_a_run_leaves_tables_and_says_how_many_rows(folders: TinyFolders, tmp_pa
     assert (report["sets_done"], report["sets_of"]) == (8, 8)
     assert report["provenance"]["base_sha256"]
     assert {name: len(read_table(tmp_path / "s", name)) for name in report["tables"]} == report["tables"]
-    assert report["tables"]["answers"] == 4 + 2 * 5
+    assert report["tables"]["answers"] == 4 + 3 * 5
     assert "5 of 5 prompts" in outcome.err
     assert shlex.split(report["command"])[3:5] == ["study", "run"]
     again = run(folders, "run", str(tmp_path / "s"), *corpora(tmp_path), *SMALL)

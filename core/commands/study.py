@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}", type=int, default=value, metavar="N", help=f"default: {value}"
         )
     parser.add_argument(
+        "--hybrid",
+        default=d.hybrid,
+        metavar="LAYERS",
+        help=f"grafted in the hybrid that writes too: lower, middle, upper, or layers; default: {d.hybrid}",
+    )
+    parser.add_argument(
         "--control-kinds", default=",".join(d.control_kinds), help=f"curves in random adapters: {', '.join(CURVES)}"
     )
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
@@ -96,6 +102,7 @@ def _settings(arguments: argparse.Namespace) -> StudySettings:
     return StudySettings(
         corpora=tuple(parse_corpus(text) for text in specs),
         measurements=tuple(arguments.measure.split(",")),
+        hybrid=arguments.hybrid,
         control_kinds=tuple(arguments.control_kinds.split(",")),
         system=arguments.system,
         raw=arguments.raw,

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from core.present.charts import PART_COLOURS, Rows
+from core.present.charts import PART_COLOURS, Rows, signed_colour
 from core.present.colour import SPEAKERS
 
 GREY = "#8A94A0"
@@ -27,6 +27,7 @@ def colours(names: Sequence[str]) -> dict[str, str]:
         **SIDE_COLOURS,
         **PART_COLOURS,
         "Base": SPEAKERS["base"].light,
+        "Hybrid": SPEAKERS["hybrid"].light,
         "Fine-tuned": SPEAKERS["tuned"].light,
     }
     free = iter(VARIANT_COLOURS)
@@ -163,6 +164,25 @@ def layer_bars(rows: Rows, x_title: str) -> Any:
     chart = alt.layer(*layers, data=alt.Data(values=list(rows)))
     height = n_layers * (15 if len(own) > 1 else 11)
     return chart.properties(width=230, height=height).facet(column=_panels(panels), spacing=18)
+
+
+def places_chart(rows: Rows) -> Any:
+    """Layer by place of a text, the lowest layer at the bottom, one panel each; every cell with its number.
+
+    Args:
+        rows: with `panel`, `place`, `layer`, `value`, `low`, `high`, places in the order of the text.
+    """
+    panels, places = (list(dict.fromkeys(row[name] for row in rows)) for name in ("panel", "place"))
+    layers = sorted({row["layer"] for row in rows}, reverse=True)
+    base = alt.Chart().encode(
+        x=alt.X("place:N", title=None, sort=places, axis=alt.Axis(labelAngle=-35, labelLimit=140, ticks=False)),
+        y=alt.Y("layer:O", title="layer", sort=layers, axis=alt.Axis(ticks=False)),
+    )
+    tip = ["place:N", "layer:O", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high"))]
+    cells = base.mark_rect().encode(color=signed_colour("value", "recovery", 1.0), tooltip=tip)
+    numbers = base.mark_text(fontSize=9).encode(text=alt.Text("value:Q", format=".2f"))
+    chart = alt.layer(cells, numbers, data=alt.Data(values=list(rows)))
+    return chart.properties(width=50 * len(places), height=14 * len(layers)).facet(column=_panels(panels), spacing=18)
 
 
 def beside_random(rows: Rows, x_title: str, whos: tuple[str, str], whole: tuple[float, float] | None = None) -> Any:

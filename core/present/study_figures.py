@@ -12,7 +12,9 @@ import pandas as pd
 from core.present.figures import Figure
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart, scatter_chart, words_chart
+from core.present.study_cross_figure import cross_figure
 from core.present.study_layer_figures import layer_figures
+from core.present.study_set_figures import set_figures
 from core.present.study_source import LIMIT, source_of_study
 from core.present.study_token_figures import place_figure, token_figures
 from core.present.texts import percent, two_digits
@@ -39,10 +41,10 @@ from core.study.verdicts import Finding
 
 _FIGURES = {
     "1": "loss loss-by-field choices",
-    "2": "kl-by-text parting terms top-words words-moved concentration kl-along-text kl-by-entropy explanations "
+    "2": "kl-by-text cross parting terms top-words words-moved concentration kl-along-text kl-by-entropy explanations "
     "reasoning",
     "3": "layers-single layers-without layers-prefix layers-increments layers-suffix layers-window-3 layers-window-5 "
-    "shapley attribution places centres depth sets",
+    "shapley attribution places patches centres depth sets smallest smallest-layers",
     "4": "drift cosine cka",
 }
 QUESTION_OF = {name: question for question, names in _FIGURES.items() for name in names.split()}
@@ -55,7 +57,8 @@ FIGURE_OF = {
 }  # fmt: skip
 """Which figure a claim is drawn in."""
 INTERVALS = "Bars are 95 % intervals over documents."
-_WHOSE = {"reference": "reference answers", "base": "base's answers", "tuned": "fine-tuned model's answers"}
+_WHOSE = {"reference": "reference answers", "base": "base's answers", "hybrid": "hybrid's answers",
+          "tuned": "fine-tuned model's answers"}  # fmt: skip
 
 
 def figures_of(results: Results, found: Sequence[Finding]) -> dict[str, Figure]:
@@ -69,7 +72,8 @@ def figures_of(results: Results, found: Sequence[Finding]) -> dict[str, Figure]:
         Name → figure, names as in `QUESTION_OF`.
     """
     source = source_of_study(results)
-    drawn = {**_learning(results, source), **_words(results, found, source), **layer_figures(results, source)}
+    drawn = {**_learning(results, source), **_words(results, found, source), **cross_figure(results, source)}
+    drawn |= layer_figures(results, source) | set_figures(results, source)
     return {name: figure for name, figure in drawn.items() if figure.rows}
 
 

@@ -240,5 +240,5 @@ def per_answer(answers: pd.DataFrame, prompts: pd.DataFrame) -> Mapping[tuple[st
 
 def _texts(frame: pd.DataFrame, prompts: pd.DataFrame) -> list[tuple[str, str]]:
     """Corpora and texts of which there are rows."""
-    wanted = [(corpus, whose) for corpus in KINDS for whose in ("reference", "base", "tuned")]
+    wanted = [(corpus, whose) for corpus in KINDS for whose in ("reference", "base", "hybrid", "tuned")]
     return [text for text in wanted if len(of_corpus(frame, prompts, *text))]

@@ -4,7 +4,7 @@ The figures are those of `diff`, `sweep` and their like on the prompt alone. Kno
 nothing and writes nothing.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from core.errors import PromptError, TooLongError
 from core.generate.sampling import Sampling, coupled_partings
 from core.measure.answers import first_divergence
+from core.measure.cross import cross_scores
 from core.measure.diff import Diff, diff
 from core.measure.multiple_choice import NO_REASONING, LetterChoice, letter_choices, letter_prompt
 from core.measure.options import Options
@@ -23,13 +24,15 @@ from core.pair.parts import MASKS
 from core.pair.prompts import Message, Prompt
 from core.study.answer_table import answer_row, where_they_part
 from core.study.layer_tables import attribution_tables, control_rows, shapley_rows, sweep_tables
+from core.study.prompt_rows import choice_row, complete, prompt_row
 from core.study.prompts import StudyPrompt
-from core.study.schema import TABLES, Row, Tables
+from core.study.schema import Tables
+from core.study.search_tables import patch_rows, smallest_rows
 from core.study.settings import StudySettings
 from core.study.state_table import state_rows
 from core.study.token_table import token_rows
 from core.study.words_table import word_rows
-from core.study.written import LANES, Written, written_answers
+from core.study.written import BOTH, Written, models_of, written_answers
 
 Progress = Callable[[str, float], None]
 """Told what is being done, in words, and the share of it that is done, 0..1; may raise to stop."""
@@ -73,7 +76,10 @@ def measure_batch(
     usable = {p.place: prompt_of(pair, p, settings) for p in prompts if problem_of(pair, p, settings) is None}
     written: dict[int, dict[str, Written]] = {}
     if settings.measures("answers") and usable:
-        found = written_answers(pair, list(usable.values()), settings.max_new_tokens, partial(tell, "writing answers"))
+        tells = partial(tell, "writing answers")
+        found = written_answers(
+            pair, list(usable.values()), models_of(pair, settings.writes), settings.max_new_tokens, tells
+        )
         written = dict(zip(usable, found, strict=True))
     letters = _letters(pair, [p for p in prompts if p.place in usable], settings, partial(tell, "options"))
     for prompt in prompts:
@@ -81,7 +87,7 @@ def measure_batch(
             continue
         if prompt.place not in usable:
             reason = problem_of(pair, prompt, settings)
-            yield Measured(prompt.place, _complete(prompt, {"prompts": [_prompt_row(prompt, None, reason)]}), None)
+            yield Measured(prompt.place, complete(prompt, {"prompts": [prompt_row(prompt, None, reason)]}), None)
             continue
         asked = _Asked(pair, prompt, usable[prompt.place], settings, tell)
         yield asked.measured(written.get(prompt.place, {}), letters.get(prompt.place))
@@ -122,8 +128,10 @@ def check_pair(pair: Pair, settings: StudySettings) -> None:
 
     Raises:
         PromptError: there is no chat template.
+        ArgumentError: the pair has not the layers of the hybrid.
     """
     _asked(pair, "?", settings)
+    models_of(pair, settings.writes)
 
 
 def _asked(pair: Pair, question: str, settings: StudySettings) -> Prompt:
@@ -163,20 +171,23 @@ class _Asked:
     def measured(self, written: dict[str, Written], letters: tuple[LetterChoice, ...] | None) -> Measured:
         """Every table of this prompt."""
         row, settings = self._prompt.row, self._settings
-        self._tables["prompts"] = [_prompt_row(self._prompt, self._asked, None)]
+        self._tables["prompts"] = [prompt_row(self._prompt, self._asked, None)]
         reference = reference_ids(self._pair, self._asked, row.answer) if row.answer else None
         if reference is not None and settings.measures("reference"):
             self._add_text("reference", reference, None, None)
-        parted = first_divergence(*(written[lane].ids for lane in LANES)) if written else None
-        for lane in LANES if written else ():
-            self._add_text(lane, written[lane].ids, written[lane].finished, parted)
+        parted = first_divergence(*(written[model].ids for model in BOTH)) if written else None
+        for model, own in written.items():
+            self._add_text(model, own.ids, own.finished, parted if model in BOTH else None)
+        if written and settings.measures("cross"):
+            texts = {"reference": reference} if reference else {}
+            self._add_cross_scores(texts | {model: own.ids for model, own in written.items()})
         if letters is not None:
-            self._tables["choices"] = [_choice_row(self._prompt, *letters)]
+            self._tables["choices"] = [choice_row(self._prompt, *letters)]
         states = None
         whose, text = ("reference", reference) if reference else ("tuned", written["tuned"].ids if written else None)
         if text is not None:
             states = self._look_inside(whose, text)
-        return Measured(self._prompt.place, _complete(self._prompt, self._tables), states)
+        return Measured(self._prompt.place, complete(self._prompt, self._tables), states)
 
     def _add_text(self, whose: str, ids: Sequence[int], finished: str | None, parted: int | None) -> None:
         self._tell("comparing the models on a text", 0.0)
@@ -204,6 +215,21 @@ class _Asked:
         ):
             self._tables.setdefault(table, []).extend({"whose": whose, **one} for one in rows)
 
+    def _add_cross_scores(self, texts: Mapping[str, Sequence[int]]) -> None:
+        models = models_of(self._pair, self._settings.writes)
+        tell = partial(self._tell, "every text under every model")
+        self._tables["cross"] = [
+            {
+                "whose": row.answer,
+                "model": score.model,
+                "tokens": row.n,
+                "nll_sum": None if score.nats is None else score.nats * row.n,
+                "nll_noise": score.noise,
+            }
+            for row in cross_scores(self._pair, self._asked, texts, models, progress=tell).answers
+            for score in row.models
+        ]
+
     def _look_inside(self, whose: str, text: Sequence[int]) -> Tensor | None:
         """Layers and states, on the reference, or where there is none on the fine-tuned model's answer."""
         pair, settings, prompt = self._pair, self._settings, self._prompt
@@ -223,6 +249,12 @@ class _Asked:
             seed = settings.seed + prompt.place
             tell = partial(self._tell, "sharing out among layers")
             found["shapley"] = shapley_rows(pair, ids, predicted, settings.permutations, seed, tell)
+        if predicted and prompt.swept and settings.measures("smallest"):
+            seed, tell = settings.seed + prompt.place, partial(self._tell, "smallest sets of layers")
+            found["smallest"] = smallest_rows(pair, ids, predicted, settings.random_sets, seed, tell)
+        if predicted and prompt.swept and settings.measures("patches"):
+            cut, tell = ids[len(self._asked.ids) :], partial(self._tell, "patching single positions")
+            found["patches"] = patch_rows(pair, self._asked, cut, predicted, tell)
         if predicted and prompt.controlled and settings.measures("controls"):
             tell = partial(self._tell, "random adapters")
             n, seed = settings.random_adapters, settings.adapter_seed(1)
@@ -248,44 +280,3 @@ def _predicted(pair: Pair, asked: Prompt, text: Sequence[int]) -> list[int]:
 
 def _untold(words: str, share: float) -> None:
     """Progress that nobody wants to know."""
-
-
-def _prompt_row(prompt: StudyPrompt, asked: Prompt | None, left_out: str | None) -> Row:
-    row = prompt.row
-    return {
-        "id": row.id,
-        "twin": prompt.twin or "",
-        "field": row.field or "",
-        "style": row.style or "",
-        "question": row.question,
-        "reference": row.answer,
-        "options": len(row.options),
-        "letter": row.letter,
-        "prompt_tokens": len(asked.ids) if asked else None,
-        "swept": prompt.swept,
-        "controlled": prompt.controlled,
-        "left_out": left_out,
-    }
-
-
-def _choice_row(prompt: StudyPrompt, base: LetterChoice, tuned: LetterChoice) -> Row:
-    right = base.letters.index(prompt.row.letter or "")
-    row: Row = {"options": len(base.letters), "right": prompt.row.letter}
-    for name, choice in (("base", base), ("tuned", tuned)):
-        row |= {
-            name: choice.chosen,
-            f"p_right_{name}": choice.probabilities[right],
-            f"mass_{name}": choice.mass,
-            f"noise_{name}": choice.noise,
-        }
-    return row
-
-
-def complete_rows(prompt: StudyPrompt, table: str, rows: Sequence[Row]) -> list[Row]:
-    """Rows with their key and in the order of the table's columns; what was not measured is None."""
-    key = {"document": prompt.document, "corpus": prompt.kind, "source": prompt.corpus}
-    return [{column: (key | row).get(column) for column in TABLES[table]} for row in rows]
-
-
-def _complete(prompt: StudyPrompt, tables: Tables) -> Tables:
-    return {table: complete_rows(prompt, table, rows) for table, rows in tables.items()}

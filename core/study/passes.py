@@ -16,12 +16,9 @@ from core.study.halves import halves
 from core.study.prompts import StudyPrompt, batches
 from core.study.ranking import Ranking, rank_units
 from core.study.schema import VISITED
-from core.study.settings import StudySettings
+from core.study.settings import REACHES, StudySettings
 from core.study.store import StudyStore
 from core.study.tasks import AskedSet, Task, Visit
-
-REACHES = (0.8, 0.9)
-"""Recoveries for which sets are sought."""
 
 
 @dataclass(frozen=True)

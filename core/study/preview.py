@@ -14,9 +14,9 @@ from core.pair.pair import Pair
 from core.study.choice import Kind
 from core.study.corpora import Corpus, read_corpora
 from core.study.measure_prompt import Progress, check_pair, measure_batch, problem_of, prompt_of, reference_ids
-from core.study.passes import REACHES, visits_expected
+from core.study.passes import visits_expected
 from core.study.prompts import StudyPrompt, batches, study_prompts
-from core.study.settings import StudySettings
+from core.study.settings import REACHES, StudySettings
 from core.study.tasks import AskedSet, Visit
 
 SHOWN = 3

@@ -5,9 +5,9 @@ Knows names and types; what is in the columns says docs/study.md, and whoever fi
 
 from typing import Any
 
-SCHEMA = 5
+SCHEMA = 6
 """Form of `study.json`, the journal and the tables; a study of another form does not go on."""
-READABLE = (2, 3, 4, 5)
+READABLE = (2, 3, 4, 5, 6)
 """Forms whose reports are written: earlier ones have less in them."""
 
 Row = dict[str, Any]
@@ -34,6 +34,9 @@ TABLES: dict[str, dict[str, str]] = {
         "words": "integer", "reasoning_share": "number", "connectives": "number", "medical_terms": "integer",
         "repetition": "number", "first_divergence": "integer", "kl_first_divergence": "number",
         "first_base": "text", "first_tuned": "text", "end_base_mean": "number", "end_tuned_mean": "number",
+    },
+    "cross": {
+        **_KEY, "whose": "text", "model": "text", "tokens": "integer", "nll_sum": "number", "nll_noise": "number",
     },
     "tokens": {
         **_KEY, "whose": "text", "token": "integer", "id": "integer", "text": "text", "part": "text", "kl": "number",
@@ -70,6 +73,15 @@ TABLES: dict[str, dict[str, str]] = {
     "shapley": {
         **_KEY, "whose": "text", "layer": "integer", "part": "text", "share": "number", "se": "number",
         "permutations": "integer",
+    },
+    "smallest": {
+        **_KEY, "whose": "text", "method": "text", "reach": "number", "size": "integer", "units": "text",
+        "tokens": "integer", "kl_sum": "number", "kl_base_sum": "number", "recovery": "number",
+        "recovery_noise": "number", "random_mean": "number", "random_sd": "number", "random_sets": "integer",
+    },
+    "patches": {
+        **_KEY, "whose": "text", "layer": "integer", "position": "integer", "part": "text", "tokens": "integer",
+        "kl_sum": "number", "kl_base_sum": "number", "recovery": "number", "logit_difference_recovery": "number",
     },
     "nested_sets": {
         **_KEY, "whose": "text", "half": "integer", "found_on": "integer", "by": "text", "size": "integer",

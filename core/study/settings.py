@@ -17,11 +17,15 @@ from core.study.depth import CURVES
 MEASUREMENTS: dict[str, str] = {
     "reference": "both models on the reference answer, token by token, summed up and by word",
     "answers": "what both models write themselves, and both models on it",
+    "cross": "what a hybrid writes too, and every text under base, hybrid and fine-tuned model",
     "letters": "which option's letter each model would answer with",
     "layers": "layers grafted one by one, left out one by one, from below, from above, and in windows of three and "
     "five, on some prompts",
     "attribution": "what gradients say of every projection of every layer and of every position, on the same prompts",
     "shapley": "Shapley shares of every layer's attention and MLP, on the same prompts",
+    "smallest": "the smallest sets of layers that bring back 80 % and 90 % of each prompt's change, sought from below "
+    "and from above, beside random sets, on the same prompts",
+    "patches": "what the state after each layer brings back at each single position, on the same prompts",
     "controls": "the layers again in random adapters, on a few prompts",
     "sets": "the smallest sets of layers that bring back 80 % and 90 %: found on one half of these prompts, scored on "
     "the other beside random sets and, with `controls`, beside random adapters' own sets",
@@ -29,6 +33,8 @@ MEASUREMENTS: dict[str, str] = {
     "representations": "how far fine-tuning moved the states after every layer",
 }
 ADAPTERS_AT_MOST = 1000
+REACHES = (0.8, 0.9)
+"""Recoveries for which sets are sought."""
 SETS = {"sets": "layer", "part-sets": "part"}
 """Measurement → what its sets are made of."""
 
@@ -45,6 +51,8 @@ class StudySettings:
         system: a system prompt before every question; None for none.
         raw: no chat template: the models continue each question and a line break, or for letters a line with `Answer:`.
         max_new_tokens: at most so many tokens a written answer.
+        hybrid: the layers grafted in the hybrid that writes too: `lower`, `middle` or `upper` third, or in the layer
+            grammar.
         batch: prompts whose answers are decoded together. It decides nothing but rounding.
         sweep_prompts: of each kind, medical and general, so many prompts are drawn for layers.
         sweep_tokens: layers are measured on so many tokens of the answer at most, counted from its first.
@@ -61,6 +69,7 @@ class StudySettings:
     system: str | None = None
     raw: bool = False
     max_new_tokens: int = 96
+    hybrid: str = "upper"
     batch: int = 8
     sweep_prompts: int = 40
     sweep_tokens: int = 96
@@ -87,6 +96,8 @@ class StudySettings:
                 f"There is no curve {curves[0]!r}." if curves else "Random adapters have no curve to measure.",
                 f"Choose from {', '.join(CURVES)}.",
             )
+        if self.measures("cross") and not self.measures("answers"):
+            raise ArgumentError("A hybrid writes beside the two models.", "Measure answers too.")
         if self.measures("controls") and not self.measures("layers"):
             raise ArgumentError(
                 "Controls are layers in random adapters, to be held against the fine-tune's own.",
@@ -114,6 +125,11 @@ class StudySettings:
     def measures(self, name: str) -> bool:
         """Whether a measurement is made."""
         return name in self.measurements
+
+    @property
+    def writes(self) -> str | None:
+        """The layers of the hybrid that writes too; None where none does."""
+        return self.hybrid if self.measures("cross") else None
 
     @property
     def sets_by(self) -> tuple[str, ...]:

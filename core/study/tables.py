@@ -39,7 +39,9 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "answers": {
         "document": _DOCUMENT,
-        "whose": Column("text", "", "whose text it is: `reference`, `base` or `tuned`; one row a document and text"),
+        "whose": Column(
+            "text", "", "whose text it is: `reference`, `base`, `hybrid` or `tuned`; one row a document and text"
+        ),
         "tokens": Column("integer", "tokens", f"how many are scored: {_SCORED}"),
         "kl_sum": Column("number", "nats", f"ΣKL(tuned‖base) {_SCORED}"),
         "kl_reverse_sum": Column("number", "nats", f"ΣKL(base‖tuned) {_SCORED}"),

@@ -14,12 +14,12 @@ from core.pair.pair import Pair
 from core.study.measure_prompt import (
     Measured,
     Progress,
-    complete_rows,
     measure_batch,
     prompt_of,
     reference_ids,
     swept_text,
 )
+from core.study.prompt_rows import complete_rows
 from core.study.prompts import StudyPrompt
 from core.study.schema import Row
 from core.study.settings import StudySettings

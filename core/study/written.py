@@ -1,9 +1,10 @@
-"""What both models write to many questions at once: greedy answers, decoded together in one batch.
+"""What both models, and a hybrid where one is asked for, write to many questions at once: greedy answers, decoded
+together in one batch.
 
-Every question has a seat with two lanes, base and tuned. Knows decoding; scores nothing.
+Every question has a seat with a lane a model. Knows decoding; scores nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.generate.batch import Batch
@@ -11,10 +12,11 @@ from core.generate.lane import Lane
 from core.generate.lanes import start_alone
 from core.generate.sampling import Sampling
 from core.generate.seat import Finished, Seat
+from core.pair.gates import Gates, parse_layers, thirds
 from core.pair.pair import Pair
 from core.pair.prompts import Prompt
 
-LANES = ("base", "tuned")
+BOTH = ("base", "tuned")
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,35 @@ class Written:
     finished: Finished
 
 
-def written_answers(
-    pair: Pair, prompts: Sequence[Prompt], max_new_tokens: int, progress: Callable[[float], None] | None = None
-) -> tuple[dict[str, Written], ...]:
-    """Greedy answers of base and tuned to every prompt, in their order.
+def models_of(pair: Pair, hybrid: str | None) -> dict[str, Gates]:
+    """Who writes, by name: base, the hybrid where there is one, tuned.
 
     Args:
         pair: the models.
+        hybrid: the layers grafted in it: `lower`, `middle` or `upper` third, or in the layer grammar; None for none.
+
+    Raises:
+        ArgumentError: the layers are not understood, or the pair has not so many.
+    """
+    base, tuned = pair.base_gates(), pair.tuned_gates()
+    if hybrid is None:
+        return {"base": base, "tuned": tuned}
+    layers = thirds(pair.n_layers).get(hybrid) or parse_layers(hybrid, pair.n_layers)
+    return {"base": base, "hybrid": Gates.graft(pair.n_layers, layers), "tuned": tuned}
+
+
+def written_answers(
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    models: Mapping[str, Gates],
+    max_new_tokens: int,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[dict[str, Written], ...]:
+    """Greedy answers of every model to every prompt, in their order.
+
+    Args:
+        pair: the models.
+        models: who writes, as `models_of` has them.
         prompts: the questions; all of them decode in one batch.
         max_new_tokens: at most so many tokens an answer.
         progress: told the share of the steps done, 0..1, at most; may raise to stop.
@@ -45,7 +69,7 @@ def written_answers(
         TooLongError: a prompt leaves no room for a single token.
         DeviceMemoryError: the batch does not fit.
     """
-    lanes = (Lane("base", pair.base_gates()), Lane("tuned", pair.tuned_gates()))
+    lanes = tuple(Lane(name, gates) for name, gates in models.items())
     seats = [Seat(pair, prompt.ids, lanes, Sampling(), max_new_tokens) for prompt in prompts]
     batch = Batch(pair)
     for seat in seats:
@@ -61,7 +85,7 @@ def written_answers(
     return tuple(
         {
             name: Written(tuple(ids), how or "stopped")
-            for name, ids, how in zip(LANES, s.tokens, s.finished, strict=True)
+            for name, ids, how in zip(models, s.tokens, s.finished, strict=True)
         }
         for s in seats
     )

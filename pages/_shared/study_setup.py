@@ -22,7 +22,9 @@ SHIPPED = {"shipped:medical": "medical questions (shipped)", "shipped:general": 
 CORPORA = SHIPPED | {f"preset:{name}": f"{name} (from the hub)" for name in PRESETS}
 BAD = {"refuse": "refuse the file", "skip": "leave the row out and say so"}
 MOST_ROWS = 10_000
-DEFAULTS = StudySettings((PRESETS["medqa"],)).measurements
+SLOW = ("smallest", "patches")
+"""What two CPU cores had better not begin with."""
+DEFAULTS = tuple(name for name in StudySettings((PRESETS["medqa"],)).measurements if name not in SLOW)
 # Setting → label, value for two CPU cores, largest, what it means.
 NUMBERS: dict[str, tuple[str, int, int, str]] = {
     "max_new_tokens": ("tokens of an answer", 48, 1024, "Answers are cut off there."),
@@ -73,13 +75,13 @@ def choose_study() -> AskedStudy | None:
         bad = st.radio("A row that cannot be used", list(BAD), format_func=BAD.__getitem__, key="study_bad")
     with right:
         uploads, own = _choose_uploads(bad == "skip")
-    measurements, curves, numbers = _choose_measurements()
+    measurements, curves, hybrid, numbers = _choose_measurements()
     system, raw = _choose_template()
     try:
         choices = [replace(parse_corpus(spec), skip_bad=bad == "skip") for spec in chosen] + own
         corpora = tuple(replace(choice, rows=int(rows)) for choice in choices)
         settings = StudySettings(
-            corpora, measurements=measurements, control_kinds=curves, system=system, raw=raw, **numbers
+            corpora, measurements=measurements, control_kinds=curves, hybrid=hybrid, system=system, raw=raw, **numbers
         )
         return AskedStudy(study_folder(name), settings, uploads)
     except GraftError as error:
@@ -133,7 +135,7 @@ def _choose_template() -> tuple[str | None, bool]:
     return system.strip() or None, raw
 
 
-def _choose_measurements() -> tuple[tuple[str, ...], tuple[str, ...], dict[str, int]]:
+def _choose_measurements() -> tuple[tuple[str, ...], tuple[str, ...], str, dict[str, int]]:
     numbers: dict[str, int] = {}
     with st.expander("What is measured, and on how much"):
         chosen = st.multiselect(
@@ -147,7 +149,12 @@ def _choose_measurements() -> tuple[tuple[str, ...], tuple[str, ...], dict[str, 
                 numbers[name] = int(
                     st.number_input(label, least, largest, value, key=f"study_{name}", help=words, width="stretch")
                 )
-        curves = st.pills(
+        left, right = st.columns([2, 1])
+        hybrid = right.text_input(
+            "Layers of the hybrid that writes too", "upper", key="study_hybrid", help="`lower`, `middle`, `upper`, or "
+            "layers such as `20-29`: grafted into base. For `cross`.",
+        )  # fmt: skip
+        curves = left.pills(
             "Curves in random adapters", list(CURVES), default=["single"], selection_mode="multi",
             format_func=CURVE_WORDS.__getitem__, key="study_control_kinds",
             help="Whether a curve lies higher than chance is told from these alone; each costs as much again.",
@@ -155,5 +162,6 @@ def _choose_measurements() -> tuple[tuple[str, ...], tuple[str, ...], dict[str, 
     return (
         tuple(name for name in MEASUREMENTS if name in chosen),
         tuple(kind for kind in CURVES if kind in curves),
+        hybrid.strip() or "upper",
         numbers,
     )

@@ -109,6 +109,32 @@ def full_tables(seed: int = 0, **planted: float) -> dict[str, pd.DataFrame]:
             for part in ("attn", "mlp")
         ]
     )
+    tables["smallest"] = pd.DataFrame(
+        [
+            {"document": one, "whose": "reference", "method": method, "reach": reach, "size": 3, "units": "2, 5-6",
+             "recovery": reach, "recovery_noise": 1e-6, "random_mean": 0.4}
+            for one in ids[:5]
+            for method in ("greedy-forward", "greedy-backward")
+            for reach in (0.8, 0.9)
+        ]
+    )  # fmt: skip
+    tables["patches"] = pd.DataFrame(
+        [
+            {"document": one, "corpus": tables["prompts"]["corpus"].iloc[k], "whose": "reference", "layer": layer,
+             "position": position, "part": part, "kl_sum": 1.5, "kl_base_sum": 2.0}
+            for k, one in enumerate(ids[:5])
+            for layer in range(12)
+            for position, part in enumerate(("prompt", "template", "answer", "answer"))
+        ]
+    )  # fmt: skip
+    tables["cross"] = pd.DataFrame(
+        [
+            {"document": one, "whose": whose, "model": model, "tokens": 10, "nll_sum": 20.0, "nll_noise": 1e-6}
+            for one in ids[:5]
+            for whose in ("reference", "base", "hybrid", "tuned")
+            for model in ("base", "hybrid", "tuned")
+        ]
+    )
     tables["similarity"] = pd.DataFrame(
         [
             {"corpus": corpus, "layer": layer, "cka_unbiased": 1 - layer / 10, "documents": 40}

@@ -42,7 +42,7 @@ def test_the_line_gives_the_same_settings_and_pair() -> None:
     settings = StudySettings(
         (parse_corpus("shipped:medical,rows=14"), parse_corpus("my rows.csv,kind=general")),
         seed=3, measurements=("reference", "layers"), system="Be brief.", max_new_tokens=32, random_adapters=0,
-        control_kinds=("single", "prefix"),
+        control_kinds=("single", "prefix"), hybrid="3,7-9",
     )  # fmt: skip
     raw = replace(settings, system=None, raw=True)
     assert _settings(parsed(study_line(record_of(settings=to_plain(raw))))) == raw
