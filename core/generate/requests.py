@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Generic, Literal, Protocol, TypeVar
 
 from core.errors import GraftError
+from core.pair.memory import memory_for
 from core.pair.pair import Pair
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
@@ -117,10 +118,14 @@ class Task(Request, Generic[Result]):
         Args:
             pair: the models.
             meanwhile: called at every report, for what else has to go on.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
         """
         self._meanwhile = meanwhile
         try:
-            self.result = self._work(pair, self._progress)
+            with memory_for("The numbers of this computation"):
+                self.result = self._work(pair, self._progress)
         except Closed:
             return "stopped"
         finally:

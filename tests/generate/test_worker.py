@@ -523,6 +523,20 @@ def test_what_fails_in_an_answers_last_step_ends_that_answer_and_the_worker_live
     first.close()
 
 
+def test_a_computation_without_memory_says_so_and_is_no_bug(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", logged.append)
+
+    def work(pair: Pair, progress: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 384.00 MiB.")
+
+    task = worker.call(work, "me")
+    assert task.wait(10)
+    assert isinstance(task.error, DeviceMemoryError)
+    assert "do not fit on the device" in str(task.error)
+    assert not logged
+
+
 def test_an_answer_that_cannot_leave_ends_all_and_the_worker_begins_anew(
     worker: Worker, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
