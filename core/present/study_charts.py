@@ -180,8 +180,14 @@ def places_chart(rows: Rows) -> Any:
     )
     tip = ["place:N", "layer:O", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high"))]
     cells = base.mark_rect().encode(color=signed_colour("value", "recovery", 1.0), tooltip=tip)
-    numbers = base.mark_text(fontSize=9).encode(text=alt.Text("value:Q", format=".2f"))
-    chart = alt.layer(cells, numbers, data=alt.Data(values=list(rows)))
+    number = alt.Text("value:Q", format=".2f")
+    # Not quite white, which a dark page takes for paper.
+    faint, full = (f"abs(datum.value) {sign} 0.55" for sign in ("<=", ">"))
+    numbers = [
+        base.mark_text(fontSize=9).transform_filter(faint).encode(text=number),
+        base.mark_text(fontSize=9, color="#FDFDFD").transform_filter(full).encode(text=number),
+    ]
+    chart = alt.layer(cells, *numbers, data=alt.Data(values=list(rows)))
     return chart.properties(width=50 * len(places), height=14 * len(layers)).facet(column=_panels(panels), spacing=18)
 
 

@@ -8,15 +8,13 @@ from typing import Any
 
 from core.present.figures import Figure
 from core.present.provenance import Source
-from core.present.study_charts import interval_chart, layer_chart, places_chart
+from core.present.study_charts import interval_chart, layer_bars, places_chart
 from core.present.study_layer_figures import curve_rows
 from core.present.texts import percent, two_digits
 from core.study.claims_layers import texts_in_words
 from core.study.described_sets import RANDOM, RECOVERY, SIZE, layers_in_sets, patches_by_place, smallest_sizes
 from core.study.results import Results
 from core.study.settings import REACHES
-
-_INTERVALS = "Bars and bands are 95 % intervals over prompts."
 
 
 def set_figures(results: Results, source: Source) -> dict[str, Figure]:
@@ -51,7 +49,8 @@ def _sizes(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     legend = (
         f"How many of {n_layers} layers bring back so much of one prompt's change, sought greedily for each prompt: "
         "from below by adding the best layer, from above by taking the least missed one away; mean over prompts. "
-        f"Beside it the mean recovery of these sets and of random ones of their size. {_INTERVALS} On "
+        "Beside it the mean recovery of these sets and of random ones of their size. Bars are 95 % intervals over "
+        "prompts. On "
         f"{texts_in_words(tables['smallest'], tables['prompts'])}."
     )
     limit = (
@@ -68,13 +67,14 @@ def _layers(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     found = layers_in_sets(tables["smallest"], tables["prompts"], _n_layers(results), reach, _seed(results))
     legend = (
         f"Share of the prompts whose own smallest set for {percent(reach)} holds the layer, by where the search began. "
-        f"{_INTERVALS} On {texts_in_words(tables['smallest'], tables['prompts'])}."
+        "Lines at the ends are 95 % intervals over prompts. On "
+        f"{texts_in_words(tables['smallest'], tables['prompts'])}."
     )
     limit = (
         "A layer that is in most sets need not carry much alone: what it brings depends on the others. Where sets hold "
         "half of the layers, every layer is in some of them."
     )
-    draw = partial(layer_chart, x_title="share of prompts", none=None)
+    draw = partial(layer_bars, x_title="share of prompts")
     title = "Which layers are in these sets"
     name = "smallest-layers"
     return {name: Figure(title, source, legend, noise, f"study-{name}", curve_rows(found), draw, limit)}
