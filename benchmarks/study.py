@@ -56,7 +56,9 @@ def speed(rows: int) -> dict[str, Any]:
     """A study's prompts a second against what the models alone reach."""
     pair = load_pair("demo")
     corpora = tuple(parse_corpus(f"shipped:{kind},rows={rows}") for kind in ("medical", "general"))
-    settings = StudySettings(corpora, max_new_tokens=32, sweep_prompts=2, control_prompts=2, random_adapters=4)
+    settings = StudySettings(
+        corpora, max_new_tokens=32, sweep_prompts=1, sweep_tokens=24, control_prompts=1, random_adapters=4
+    )
     prompts = study_prompts(read_corpora(corpora, 0), settings)
     alone(pair, prompts[:2], replace(settings, random_adapters=1))  # memory is taken and kernels are chosen once
     started = time.perf_counter()
