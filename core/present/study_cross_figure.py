@@ -44,7 +44,7 @@ def cross_figure(results: Results, source: Source) -> dict[str, Figure]:
         "nats."
     )
     limit = (
-        "A greedy answer takes the likeliest token at every step, so each model finds its own likelier than others do."
+        "A greedy answer takes the likeliest token at every step, so a model's own text is mostly likeliest under it."
     )
     draw = partial(interval_chart, x_title="−ln p, nats per token", none=0.0)
     return {"cross": Figure("Every text under every model", source, legend, noise, "study-cross", rows, draw, limit)}
