@@ -124,7 +124,7 @@ class Task(Request, Generic[Result]):
         """
         self._meanwhile = meanwhile
         try:
-            with memory_for("The numbers of this computation"):
+            with memory_for("The numbers of this computation", "Ask for less at once, or shorten the text."):
                 self.result = self._work(pair, self._progress)
         except Closed:
             return "stopped"

@@ -9,6 +9,7 @@ from core.present.colour import SPEAKER_WORDS
 from core.present.figures import Figure
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart
+from core.present.study_source import hybrid_words
 from core.present.texts import two_digits
 from core.study.described_cross import cross_means
 from core.study.results import Results
@@ -31,12 +32,10 @@ def cross_figure(results: Results, source: Source) -> dict[str, Figure]:
          "words": f"{two_digits(one.estimate.value)} (n = {one.estimate.n})"}
         for one in found
     )  # fmt: skip
-    hybrid = settings["hybrid"]
-    layers = f"the {hybrid} third of the layers" if hybrid in ("lower", "middle", "upper") else f"layers {hybrid}"
     legend = (
         "Mean −ln p of a token of each kind of text under each model, nats, pooled over documents; smaller is "
-        f"likelier. The hybrid is base with {layers} from the fine-tuned model. All three write greedily. Bars are "
-        "95 % intervals over documents."
+        "likelier. All three write greedily. Bars are 95 % intervals over documents, mostly of how hard texts are: the "
+        f"models of one kind of text are compared on the same texts.{hybrid_words(results)}"
     )
     moved = tables["cross"]["nll_noise"].dropna()
     noise = (

@@ -15,7 +15,7 @@ from core.present.study_charts import interval_chart, scatter_chart, words_chart
 from core.present.study_cross_figure import cross_figure
 from core.present.study_layer_figures import layer_figures
 from core.present.study_set_figures import set_figures
-from core.present.study_source import LIMIT, source_of_study
+from core.present.study_source import LIMIT, hybrid_words, source_of_study
 from core.present.study_token_figures import place_figure, token_figures
 from core.present.texts import percent, two_digits
 from core.study.claims_words import EXPLANATIONS, TERMS, TEXTS
@@ -153,12 +153,14 @@ def _words(results: Results, found: Sequence[Finding], source: Source) -> dict[s
     drawn: dict[str, Figure] = {}
     answers, words = tables.get("answers"), tables.get("words")
     if answers is not None:
-        drawn |= _kl_by_text(kl_by_text(answers, prompts, seed), noise + _noise_of_means(answers), source)
+        found_by_text = kl_by_text(answers, prompts, seed)
+        drawn |= _kl_by_text(found_by_text, noise + _noise_of_means(answers), hybrid_words(results), source)
     if words is not None:
         drawn |= _terms(term_ratios(words, prompts, results.floors, seed), noise, source)
         drawn |= _top_words(frequent_words(words, prompts), noise, source)
     if answers is not None:
-        drawn |= _concentration(shares_in_top(answers, prompts, seed, tables.get("tokens"), floor), noise, source)
+        tops = shares_in_top(answers, prompts, seed, tables.get("tokens"), floor)
+        drawn |= _concentration(tops, noise, hybrid_words(results), source)
         drawn |= _explanations(answers, prompts, found, noise, source)
     drawn |= token_figures(results, source, noise) | place_figure(results, source)
     if words is not None:
@@ -176,11 +178,11 @@ def _noise_of_means(answers: pd.DataFrame) -> str:
     )
 
 
-def _kl_by_text(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
+def _kl_by_text(found: Sequence[Described], noise: str, hybrid: str, source: Source) -> dict[str, Figure]:
     both = {one.what for one in found} == {WITHOUT_HEADINGS, WITH_HEADINGS}
     rows = [_row(_text(one.corpus, one.group), one.what, one.estimate) for one in found]
     headings = " With headings: fixed headings such as “## Thinking” counted in." if both else ""
-    legend = f"Mean KL(tuned‖base) per token, nats; 0 is no difference. {INTERVALS}{headings}"
+    legend = f"Mean KL(tuned‖base) per token, nats; 0 is no difference. {INTERVALS}{headings}{hybrid}"
     draw = partial(interval_chart, x_title="KL(tuned‖base), nats per token", none=0.0)
     return _figure("kl-by-text", source, "How far the models differ, by text", legend, noise, rows, draw)
 
@@ -220,11 +222,11 @@ def _top_words(found: pd.DataFrame, noise: str, source: Source) -> dict[str, Fig
     return _figure("top-words", source, title, legend, noise, rows, words_chart, limit)
 
 
-def _concentration(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
+def _concentration(found: Sequence[Described], noise: str, hybrid: str, source: Source) -> dict[str, Figure]:
     rows = [_row(_text(one.corpus, one.group), one.what, one.estimate, percent(one.estimate.value)) for one in found]
     legend = (
         "Share of a text's ΣKL(tuned‖base) in its tokens with the largest KL, mean over texts; if all tokens were "
-        f"alike it would be 1, 5 and 10 %. {INTERVALS}"
+        f"alike it would be 1, 5 and 10 %. {INTERVALS}{hybrid}"
     )
     draw = partial(interval_chart, x_title="share of ΣKL(tuned‖base)", none=0.0, percent=True)
     return _figure("concentration", source, "How few tokens hold the divergence", legend, noise, rows, draw)

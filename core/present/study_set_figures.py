@@ -10,10 +10,12 @@ from core.present.figures import Figure
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart, layer_bars, places_chart
 from core.present.study_layer_figures import curve_rows
-from core.present.texts import percent, two_digits
+from core.present.study_token_figures import place_words
+from core.present.texts import percent
 from core.study.claims_layers import texts_in_words
 from core.study.described_sets import RANDOM, RECOVERY, SIZE, layers_in_sets, patches_by_place, smallest_sizes
 from core.study.results import Results
+from core.study.runner import facts_from
 from core.study.settings import REACHES
 
 
@@ -35,27 +37,29 @@ def _sizes(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     rows: list[dict[str, Any]] = []
     for one in (one for one in found if one.what == SIZE):
         own, random = (beside.get((one.corpus, one.group, what)) for what in (RECOVERY, RANDOM))
-        words = f"{two_digits(one.estimate.value)} (n = {one.estimate.n})"
-        if own is not None and random is not None:
-            words += f"; {percent(own.value)}, at random {percent(random.value)}"
+        words = f"{one.estimate.value:.1f} (n = {one.estimate.n})"
+        words += f"; {percent(own.value)}" if own is not None else ""
+        words += f", at random {percent(random.value)}" if random is not None else ""
         rows.append(
             {"label": one.group, "series": one.corpus, "value": one.estimate.value, "low": one.estimate.low,
              "high": one.estimate.high, "n": one.estimate.n, "recovery": own and own.value,
              "recovery_at_random": random and random.value, "words": words}
         )  # fmt: skip
+    at_random = " and of random ones of their size" if any(row["recovery_at_random"] for row in rows) else ""
     moved = tables["smallest"]["recovery_noise"].dropna()
     if len(moved):
         noise += f" By another numerical route a recovery changes by {moved.median():.1e} (median)."
     legend = (
         f"How many of {n_layers} layers bring back so much of one prompt's change, sought greedily for each prompt: "
         "from below by adding the best layer, from above by taking the least missed one away; mean over prompts. "
-        "Beside it the mean recovery of these sets and of random ones of their size. Bars are 95 % intervals over "
-        "prompts. On "
+        f"Beside it the mean recovery of these sets{at_random}. Bars are 95 % intervals over prompts. On "
         f"{texts_in_words(tables['smallest'], tables['prompts'])}."
     )
     limit = (
-        "Sets are found and measured on the same prompt, which flatters them; those scored on other prompts have a "
-        "figure of their own. A smaller set that a greedy search misses may exist."
+        "Sets are found and measured on the same prompt, which flatters them; those scored on other prompts, where "
+        "that was measured, have a figure of their own. Random adapters were not searched this way, so nothing here "
+        "says that so few layers are fewer than any change of this size needs. A smaller set that a greedy search "
+        "misses may exist."
     )
     draw = partial(interval_chart, x_title="layers in the set, mean", none=0.0)
     title = "How few layers each prompt's own change needs"
@@ -64,15 +68,17 @@ def _sizes(results: Results, noise: str, source: Source) -> dict[str, Figure]:
 
 def _layers(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     tables, reach = results.tables, min(REACHES)
-    found = layers_in_sets(tables["smallest"], tables["prompts"], _n_layers(results), reach, _seed(results))
+    found = layers_in_sets(tables["smallest"], tables["prompts"], _n_layers(results), reach)
+    chance = float(tables["smallest"].loc[tables["smallest"]["reach"] == reach, "size"].mean()) / _n_layers(results)
     legend = (
         f"Share of the prompts whose own smallest set for {percent(reach)} holds the layer, by where the search began. "
-        "Lines at the ends are 95 % intervals over prompts. On "
+        "Lines at the ends are exact 95 % intervals over prompts. On "
         f"{texts_in_words(tables['smallest'], tables['prompts'])}."
     )
     limit = (
-        "A layer that is in most sets need not carry much alone: what it brings depends on the others. Where sets hold "
-        "half of the layers, every layer is in some of them."
+        "A layer that is in most sets need not carry much alone: what it brings depends on the others. By chance alone "
+        f"it is in {percent(chance)} of these sets, and which depth stands out means something only beside random "
+        "adapters, which were not searched this way."
     )
     draw = partial(layer_bars, x_title="share of prompts")
     title = "Which layers are in these sets"
@@ -85,9 +91,9 @@ def _patches(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     found = patches_by_place(tables["patches"], tables["prompts"], _seed(results))
     counts = tables["patches"].drop_duplicates("document")["corpus"].value_counts()
     rows = tuple(
-        {"panel": f"{one.corpus} text, n = {counts[one.corpus]}", "corpus": one.corpus, "place": one.place,
-         "layer": one.layer, "value": one.estimate.value, "low": one.estimate.low, "high": one.estimate.high,
-         "n": one.estimate.n}
+        {"panel": f"{one.corpus} text, n = {counts[one.corpus]}", "corpus": one.corpus,
+         "place": place_words(one.place, results), "layer": one.layer, "value": one.estimate.value,
+         "low": one.estimate.low, "high": one.estimate.high, "n": one.estimate.n}
         for one in found
     )  # fmt: skip
     legend = (
@@ -98,14 +104,15 @@ def _patches(results: Results, noise: str, source: Source) -> dict[str, Figure]:
     )
     limit = (
         "Positions are patched one by one: together they may do more or less than their sum, so below the last layer "
-        "the places need not sum to 1. Longer places have more positions."
+        "the places need not sum to 1. Longer places have more positions. Which depth stands out means something only "
+        "beside random adapters, which were not patched."
     )
     title = "What the state after each layer brings back, by place in the text"
     return {"patches": Figure(title, source, legend, noise, "study-patches", rows, places_chart, limit)}
 
 
 def _n_layers(results: Results) -> int:
-    return int(results.tables["layers"]["layer"].max()) + 1
+    return facts_from(results.record).n_layers
 
 
 def _seed(results: Results) -> int:

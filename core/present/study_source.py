@@ -37,6 +37,16 @@ def provenance_of_study(results: Results) -> Provenance:
     return provenance_of_facts(facts_from(results.record), int(results.record["settings"]["seed"]), used)
 
 
+def hybrid_words(results: Results) -> str:
+    """Which layers the hybrid has, as a sentence after others; empty where none wrote."""
+    settings = results.record["settings"]
+    if "cross" not in settings["measurements"]:
+        return ""
+    hybrid = settings["hybrid"].strip().lower()
+    layers = f"the {hybrid} third of the layers" if hybrid in ("lower", "middle", "upper") else f"layers {hybrid}"
+    return f" The hybrid is base with {layers} from the fine-tuned model."
+
+
 def source_of_study(results: Results) -> Source:
     """What every figure of a study says of where it comes from."""
     found = provenance_of_study(results)

@@ -14,6 +14,7 @@ from core.present.figures import Figure
 from core.present.forks import quoted
 from core.present.provenance import Source
 from core.present.study_charts import interval_chart
+from core.present.study_source import hybrid_words
 from core.present.texts import percent, two_digits
 from core.study.choice import KINDS
 from core.study.claims_layers import texts_in_words
@@ -21,6 +22,7 @@ from core.study.claims_words import TEXTS
 from core.study.curves import PART_WORDS
 from core.study.described import Described
 from core.study.described_tokens import (
+    PLACES,
     change_by_place,
     kl_along_text,
     kl_by_entropy,
@@ -66,7 +68,7 @@ def token_figures(results: Results, source: Source, noise: str) -> dict[str, Fig
     corpus = next(iter(present))
     return {
         **{one[0]: _bars(*one, noise, source) for one in (along, sure)},
-        "parting": _parting(partings(tokens, prompts, seed), source),
+        "parting": _parting(partings(tokens, prompts, seed), hybrid_words(results), source),
         "words-moved": _moved(
             words_moved(tokens, prompts, corpus), corpus, texts_in_words(present[corpus], prompts), noise, source
         ),
@@ -81,7 +83,10 @@ def place_figure(results: Results, source: Source) -> dict[str, Figure]:
     found = change_by_place(
         tables["positions"], tables["attribution"], tables["prompts"], int(results.record["settings"]["seed"])
     )
-    rows = tuple(_row(f"{one.what}, {PART_WORDS[one.group]}", one.corpus, one.estimate, percent) for one in found)
+    rows = tuple(
+        _row(f"{place_words(one.what, results)}, {PART_WORDS[one.group]}", one.corpus, one.estimate, percent)
+        for one in found
+    )
     legend = (
         "Share of the change by integrated gradients that the gates at these positions account for, all layers "
         f"together, pooled over prompts; of one kind of text they sum to 1. Bars are 95 % intervals over documents. On "
@@ -93,6 +98,12 @@ def place_figure(results: Results, source: Source) -> dict[str, Figure]:
     draw = partial(interval_chart, x_title="share of the change", none=0.0, percent=True)
     title = "Where along the text the change comes in"
     return {"places": Figure(title, source, legend, noise, "study-places", rows, draw, limit)}
+
+
+def place_words(place: str, results: Results) -> str:
+    """What a place is called: a system prompt of the study's own is read with the question."""
+    own_system = place == PLACES["prompt"] and results.record["settings"]["system"]
+    return f"system prompt and {place}" if own_system else place
 
 
 def completeness_words(attribution: pd.DataFrame) -> str:
@@ -119,13 +130,13 @@ def _bars(
     return Figure(title, source, legend, noise, f"study-{slug}", rows, draw, limit)
 
 
-def _parting(found: Sequence[Described], source: Source) -> Figure:
-    rows = tuple(_row(TEXTS[one.corpus, one.group], one.what, one.estimate, percent) for one in found)
+def _parting(found: Sequence[Described], hybrid: str, source: Source) -> Figure:
+    rows = tuple(_row(_text(one), one.what, one.estimate, percent) for one in found)
     legend = (
         "At each token of these texts, given the text so far, headings and end of turn left out: the share at which "
         "base and fine-tuned model would draw different tokens at temperature 1, though they share their noise "
         "(Gumbel-max, other noise for every prompt), and the mean total variation of what they draw from. Bars are "
-        "95 % intervals over documents."
+        f"95 % intervals over documents.{hybrid}"
     )
     limit = (
         "On average no way of sharing noise parts them less often than the total variation, and this one at most twice "
@@ -135,6 +146,10 @@ def _parting(found: Sequence[Described], source: Source) -> Figure:
     title = "How often the models would draw different tokens"
     noise = "The noise of a prompt is one draw; the intervals hold that too."
     return Figure(title, source, legend, noise, "study-parting", rows, draw, limit)
+
+
+def _text(one: Described) -> str:
+    return TEXTS.get((one.corpus, one.group), f"the {one.group}'s {one.corpus} answers")
 
 
 def _moved(found: pd.DataFrame, corpus: str, texts: str, noise: str, source: Source) -> Figure:

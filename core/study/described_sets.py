@@ -18,9 +18,8 @@ from core.study.resampling import (
     Estimate,
     bootstrap_mean_interval,
     bootstrap_ratio_interval,
-    estimate,
-    resampled_sums,
 )
+from core.study.right_answers import accuracy
 
 METHODS = {"greedy-forward": "from below", "greedy-backward": "from above"}
 """Method → what it is called."""
@@ -65,10 +64,11 @@ def smallest_sizes(smallest: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0)
     return tuple(found)
 
 
-def layers_in_sets(
-    smallest: pd.DataFrame, prompts: pd.DataFrame, n_layers: int, reach: float, seed: int = 0
-) -> tuple[Curve, ...]:
-    """Share of a corpus's prompts whose smallest set holds a layer; one curve a method, named by `Curve.part`."""
+def layers_in_sets(smallest: pd.DataFrame, prompts: pd.DataFrame, n_layers: int, reach: float) -> tuple[Curve, ...]:
+    """Share of a corpus's prompts whose smallest set holds a layer, with exact intervals; one curve a method.
+
+    `Curve.part` names the method.
+    """
     found = []
     for corpus in KINDS:
         for method, called in METHODS.items():
@@ -76,11 +76,10 @@ def layers_in_sets(
             own = own[(own["method"] == method) & (own["reach"] == reach)]
             if not len(own):
                 continue
-            held = np.zeros((len(own), n_layers))
+            held = np.zeros((len(own), n_layers), dtype=bool)
             for row, units in enumerate(own["units"]):
-                held[row, list(parse_layers(str(units), n_layers))] = 1.0
-            drawn = resampled_sums(held, seed) / len(own)
-            layers = tuple(estimate(value, drawn[:, k], len(own)) for k, value in enumerate(held.mean(axis=0)))
+                held[row, list(parse_layers(str(units), n_layers))] = True
+            layers = tuple(accuracy(layer) for layer in held.T.tolist())
             found.append(Curve(corpus, called, layers, None, len(own)))
     return tuple(found)
 

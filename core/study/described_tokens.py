@@ -75,7 +75,7 @@ def partings(tokens: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tupl
         return ()
     found: list[Described] = []
     own = tokens[tokens["part"].isin(PARTS) & tokens["parted"].notna()]
-    for corpus, whose in [(corpus, whose) for corpus in KINDS for whose in ("reference", "base", "tuned")]:
+    for corpus, whose in [(corpus, whose) for corpus in KINDS for whose in ("reference", "base", "hybrid", "tuned")]:
         sums = of_corpus(own, prompts, corpus, whose).assign(parted=lambda one: one["parted"].astype(float))
         sums = sums.groupby("document")[["parted", "tv"]].agg(["sum", "size"])
         for column, what in ((PARTED, "parted"), (TOTAL_VARIATION, "tv")) if len(sums) else ():

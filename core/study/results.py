@@ -94,6 +94,9 @@ def _usable(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], t
         for _, row in answers[empty].iterrows():
             dropped.append(f"{row['document']}: the text of {row['whose']} has no words to score")
         found["answers"] = answers[~empty]
+        if "cross" in found:
+            kept = pd.MultiIndex.from_frame(found["answers"][["document", "whose"]])
+            found["cross"] = found["cross"][found["cross"].set_index(["document", "whose"]).index.isin(kept)]
     if "similarity" in found:
         found["similarity"] = found["similarity"].dropna(subset="cka_unbiased")  # under four prompts
     return {name: table.reset_index(drop=True) for name, table in found.items()}, tuple(dropped)

@@ -40,9 +40,7 @@ def smallest_rows(
     if not function.defined:
         return []
     units, n = units_of(pair.n_layers, "layer"), len(predicted)
-    from_below, from_above, random = (
-        part_of(progress, first, length, 1.0) for first, length in ((0.0, 0.5), (0.5, 0.4), (0.9, 0.1))
-    )
+    from_below, from_above = part_of(progress, 0.0, 0.5, 1.0), part_of(progress, 0.5, 0.4, 1.0)
     steps: dict[str, tuple[Step, ...]] = {
         "greedy-forward": greedy_forward(function, units, max(REACHES), len(units), from_below, _kept),
         "greedy-backward": greedy_backward(function, units, min(REACHES), from_above, _kept),
@@ -53,7 +51,8 @@ def smallest_rows(
             found = smallest_reaching(taken, reach)
             if found is None:
                 continue
-            beside = random_sets(function, units, found.size, n_random, seed, random)
+            tell = part_of(progress, 0.9 + 0.1 * len(rows) / (2 * len(REACHES)), 0.1 / (2 * len(REACHES)), 1.0)
+            beside = random_sets(function, units, found.size, n_random, seed, tell)
             rows.append(
                 {
                     "method": method,
@@ -85,6 +84,8 @@ def patch_rows(
     """
     parts = (*asked.parts, *pair.prompts.answer_parts(text, asked).parts)
     ids, n = (*asked.ids, *text), len(predicted)
+    if not SetFunction(pair, ids, predicted).defined:
+        return []
     found = grid(pair, ids, predicted, SITE, range(pair.n_layers), range(max(predicted)), progress=progress)
     return [
         {
@@ -98,7 +99,6 @@ def patch_rows(
             "logit_difference_recovery": cell.logit_difference_recovery,
         }
         for cell in found.cells
-        if cell.kl_recovery is not None
     ]
 
 

@@ -7,6 +7,7 @@ Every question has a seat with a lane a model. Knows decoding; scores nothing.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.errors import ArgumentError
 from core.generate.batch import Batch
 from core.generate.lane import Lane
 from core.generate.lanes import start_alone
@@ -40,13 +41,29 @@ def models_of(pair: Pair, hybrid: str | None) -> dict[str, Gates]:
         hybrid: the layers grafted in it: `lower`, `middle` or `upper` third, or in the layer grammar; None for none.
 
     Raises:
-        ArgumentError: the layers are not understood, or the pair has not so many.
+        ArgumentError: the layers are not understood, are none or all, or the pair has not so many.
     """
     base, tuned = pair.base_gates(), pair.tuned_gates()
     if hybrid is None:
         return {"base": base, "tuned": tuned}
-    layers = thirds(pair.n_layers).get(hybrid) or parse_layers(hybrid, pair.n_layers)
+    layers = _layers(hybrid.strip().lower(), pair.n_layers)
+    if not 0 < len(layers) < pair.n_layers:
+        raise ArgumentError(
+            f"A hybrid of {len(layers)} of {pair.n_layers} layers is {'the fine-tuned model' if layers else 'base'}.",
+            "Graft some layers, not all.",
+        )
     return {"base": base, "hybrid": Gates.graft(pair.n_layers, layers), "tuned": tuned}
+
+
+def _layers(hybrid: str, n_layers: int) -> tuple[int, ...]:
+    named = thirds(n_layers)
+    if hybrid in named:
+        return named[hybrid]
+    try:
+        return parse_layers(hybrid, n_layers)
+    except ArgumentError as error:
+        remedy = f"Write {', '.join(named)}, or layers such as 3,7,20-22."
+        raise ArgumentError(error.message, remedy) from error
 
 
 def written_answers(

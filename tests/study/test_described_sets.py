@@ -38,6 +38,9 @@ def test_layers_in_sets_are_shares_of_prompts() -> None:
     assert [one.value for one in curves["medical", "from above"].layers] == [1, 1, 1, 1]
     assert [one.value for one in curves["general", "from below"].layers] == [0, 0, 1, 0]
     assert ("general", "from above") not in curves
+    in_both = curves["medical", "from below"].layers[3]
+    assert in_both.low == pytest.approx(0.025**0.5)  # exact: two of two
+    assert in_both.high == 1
 
 
 def test_patches_are_added_up_over_a_place_and_pooled_by_divergence() -> None:

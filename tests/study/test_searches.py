@@ -19,11 +19,14 @@ from core.pair.gates import format_layers, parse_layers
 from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Message
+from core.present.study_figures import figures_of
 from core.study.engines import LocalEngine
 from core.study.measure_prompt import reference_ids
+from core.study.results import findings_of, read_results
 from core.study.runner import run_study
 from core.study.search_tables import smallest_rows
 from core.study.settings import REACHES, StudySettings
+from core.study.written import models_of
 from tests import oracle
 from tests.conftest import TinyFolders
 from tests.study.runs import GENERAL, MEDICAL, read_table, small_settings
@@ -187,6 +190,38 @@ def test_a_hybrid_needs_answers_and_layers_of_the_pair(pair: Pair, tmp_path: Pat
     settings = small_settings(tmp_path, measurements=("answers", "cross"), hybrid="2-9")
     with pytest.raises(ArgumentError, match="Measure answers too"):
         replace(settings, measurements=("reference", "cross"))
-    with pytest.raises(ArgumentError, match="Layer 9 does not exist"):
-        run_study(LocalEngine(pair), settings, tmp_path / "study")
+    for hybrid, message in (
+        ("2-9", "Layer 9 does not exist"),
+        ("uper", "not understood"),
+        ("none", "is base"),
+        ("0-3", "is the fine-tuned model"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            run_study(LocalEngine(pair), replace(settings, hybrid=hybrid), tmp_path / "study")
+    assert set(models_of(pair, " Upper ")) == {"base", "hybrid", "tuned"}
     assert not (tmp_path / "study" / "study.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("measurements", "figures"),
+    [
+        (("reference", "smallest"), {"smallest", "smallest-layers"}),
+        (("reference", "patches"), {"patches"}),
+        (("answers", "cross"), {"cross", "kl-by-text", "parting"}),
+    ],
+)
+def test_each_is_drawn_where_nothing_else_was_measured(
+    pair: Pair, tmp_path: Path, measurements: tuple[str, ...], figures: set[str]
+) -> None:
+    settings = small_settings(tmp_path, measurements=measurements, system="You are brief.", random_sets=0)
+    assert run_study(LocalEngine(pair), settings, tmp_path / "study").state == "finished"
+    results = read_results(tmp_path / "study")
+    drawn = figures_of(results, findings_of(results))
+    assert figures <= set(drawn)
+    if "smallest" in drawn:
+        assert "random ones" not in drawn["smallest"].legend  # none were drawn
+    if "patches" in drawn:
+        assert "system prompt and question" in {row["place"] for row in drawn["patches"].rows}
+    if "cross" in drawn:
+        assert all("upper third" in drawn[name].legend for name in figures)
+        assert {row["series"] for row in drawn["cross"].rows} == {"Base", "Hybrid", "Fine-tuned"}
