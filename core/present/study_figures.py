@@ -164,7 +164,7 @@ def _words(results: Results, found: Sequence[Finding], source: Source) -> dict[s
         drawn |= _explanations(answers, prompts, found, noise, source)
     drawn |= token_figures(results, source, noise) | place_figure(results, source)
     if words is not None:
-        drawn |= _reasoning(kl_by_part(words, prompts, seed), noise, source)
+        drawn |= _reasoning(kl_by_part(words, prompts, seed), noise, hybrid_words(results), source)
     return drawn
 
 
@@ -267,11 +267,11 @@ def _lines(panel: str, own: pd.DataFrame, claim: Finding | None) -> list[dict[st
     ]  # fmt: skip
 
 
-def _reasoning(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
+def _reasoning(found: Sequence[Described], noise: str, hybrid: str, source: Source) -> dict[str, Figure]:
     rows = [_row(_text(one.corpus, one.group), one.what, one.estimate) for one in found]
     legend = (
         "Mean KL(tuned‖base) per token of the reasoning and of the answer proper, nats, in texts that have both; "
-        f"headings left out, or counted to the part they stand before where that is said. {INTERVALS}"
+        f"headings left out, or counted to the part they stand before where that is said. {INTERVALS}{hybrid}"
     )
     draw = partial(interval_chart, x_title="KL(tuned‖base), nats per token", none=0.0)
     limit = "Reasoning comes first; place in the text and part are not told apart here."

@@ -95,13 +95,14 @@ def patches_by_place(patches: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0
     named = patches.assign(
         place=place.where(patches["position"] != last, LAST), gain=patches["kl_base_sum"] - patches["kl_sum"]
     )
-    order = ("question", "chat template", LAST, *(name for name in PLACES.values() if name not in ("question",)))
+    order = (*map(PLACES.__getitem__, _PROMPT), LAST, *(name for part, name in PLACES.items() if part not in _PROMPT))
     found: list[PlacePatch] = []
     for corpus in KINDS:
         own = of_corpus(named, prompts, corpus)
         change = own.groupby("document")["kl_base_sum"].first()
         gains = own.groupby(["place", "layer", "document"])["gain"].sum()
-        for name in dict.fromkeys(one for one in order if one in gains.index.get_level_values("place")):
+        present = gains.index.get_level_values("place")
+        for name in (one for one in order if one in present):
             for layer in sorted(own["layer"].unique()):
                 above = gains.loc[name, layer].reindex(change.index, fill_value=0.0).to_numpy(dtype=np.float64)
                 pooled = bootstrap_ratio_interval(above, change.to_numpy(dtype=np.float64), seed)
