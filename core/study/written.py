@@ -4,10 +4,11 @@ together in one batch.
 Every question has a seat with a lane a model. Knows decoding; scores nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from core.errors import ArgumentError
+from core.errors import ArgumentError, DeviceMemoryError
 from core.generate.batch import Batch
 from core.generate.lane import Lane
 from core.generate.lanes import start_alone
@@ -89,16 +90,17 @@ def written_answers(
     lanes = tuple(Lane(name, gates) for name, gates in models.items())
     seats = [Seat(pair, prompt.ids, lanes, Sampling(), max_new_tokens) for prompt in prompts]
     batch = Batch(pair)
-    for seat in seats:
-        start_alone(batch, seat)
-        if progress:
-            progress(0.0)
-    steps = 0
-    while batch.n_rows:
-        batch.step()
-        steps += 1
-        if progress:
-            progress(steps / max_new_tokens)
+    with _memory_for(len(seats)):
+        for seat in seats:
+            start_alone(batch, seat)
+            if progress:
+                progress(0.0)
+        steps = 0
+        while batch.n_rows:
+            batch.step()
+            steps += 1
+            if progress:
+                progress(steps / max_new_tokens)
     return tuple(
         {
             name: Written(tuple(ids), how or "stopped")
@@ -106,3 +108,13 @@ def written_answers(
         }
         for s in seats
     )
+
+
+@contextmanager
+def _memory_for(n_prompts: int) -> Iterator[None]:
+    """Says what a study can do where its answers do not fit."""
+    try:
+        yield
+    except DeviceMemoryError as error:
+        fewer = f"fewer than {n_prompts} answers at once (--batch)" if n_prompts > 1 else "shorter answers"
+        raise DeviceMemoryError(error.message, f"Begin the study anew with {fewer}.") from error

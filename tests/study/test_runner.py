@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from core.errors import ArgumentError, DataError, StudyError
+from core.errors import ArgumentError, DataError, DeviceMemoryError, StudyError
 from core.generate.answers import greedy_answer
+from core.generate.cache import BufferedLayer
 from core.intervene.plans import sweep_plans
 from core.intervene.random_adapter import random_adapter
 from core.intervene.recovery import sweep
@@ -39,6 +40,7 @@ from core.study.settings import StudySettings, from_plain, to_plain
 from core.study.store import open_store, read_record
 from tests.command import PROJECT, environment
 from tests.conftest import TinyFolders
+from tests.generate.test_memory import full
 from tests.study.runs import GENERAL, MEDICAL, read_table, small_settings, write_rows
 from tests.tiny import N_LAYERS
 
@@ -191,6 +193,18 @@ def test_a_stopped_study_resumes_to_the_same_tables(
     assert [told.done + told.sets_done for told in seen] == list(range(1, 5 + 2 * 4 + 1))
     assert (seen[-1].sets_of, seen[-1].seconds_left) == (2 * 4, 0)
     same_tables(tmp_path / "s", whole[0])
+
+
+def test_answers_that_do_not_fit_say_so_and_keep_what_was_measured(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small_settings(tmp_path, measurements=("reference", "answers"))
+    with full(monkeypatch, BufferedLayer, "joined", 2) as failed, pytest.raises(DeviceMemoryError) as raised:
+        run_study(LocalEngine(pair), settings, tmp_path / "study")
+    assert failed == [1]
+    assert raised.value.remedy == "Begin the study anew with fewer than 2 answers at once (--batch)."
+    assert resume_study(LocalEngine(pair), tmp_path / "study").state == "finished"
+    assert len(read_table(tmp_path / "study", "prompts")) == len(MEDICAL) + len(GENERAL)
 
 
 def test_the_time_left_counts_what_prompts_cost_and_not_how_many(pair: Pair, tmp_path: Path) -> None:
