@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from take_screenshots import FLAGS, served  # noqa: E402
 
+from benchmarks.client import first_token_elsewhere  # noqa: E402
 from benchmarks.common import question_of, spread, write  # noqa: E402
 from core.pair.fetch import local_folder  # noqa: E402
 from core.pair.registry import pair_spec  # noqa: E402
@@ -79,6 +80,11 @@ def first_tokens(browser: Browser, address: str, question: str, runs: int) -> li
         expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
         page.context.close()
     return taken
+
+
+def elsewhere(address: str, question: str, runs: int) -> list[float]:
+    """Seconds from the click's message until one with a token of every lane has arrived, where nothing is drawn."""
+    return [first_token_elsewhere(address, question) for _ in range(runs)]
 
 
 def view_changes(browser: Browser, address: str, runs: int) -> list[float]:
@@ -192,11 +198,14 @@ def main() -> None:
         stopped, written = stops(browser, address, runs)
         closed = closed_tabs(browser, address, runs)
         browser.close()
+        apart = elsewhere(address, question, 2 * runs)
     with served(GRAFT_DTYPE="bfloat16") as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         fresh(browser, address)
         first_tokens(browser, address, question, 1)  # does not count
         half = first_tokens(browser, address, question, 2 * runs)
+        browser.close()
+        half_apart = elsewhere(address, question, 2 * runs)
     plain = plain_first_tokens(question, runs)
     write(
         "ask_page",
@@ -204,6 +213,8 @@ def main() -> None:
             "page_ready_cold_s": round(cold, 2),
             "first_token_s": spread(page),
             "first_token_bfloat16_s": spread(half),
+            "first_token_without_a_browser_s": spread(apart),
+            "first_token_without_a_browser_bfloat16_s": spread(half_apart),
             "first_token_plain_s": spread(plain),
             "first_token_ratio_to_plain": round(spread(page)["median"] / spread(plain)["median"], 2),
             "view_change_s": spread(views),

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.common import in_a_thread, in_turn, machine, now, ratio, spread, write
 from benchmarks.flagship import build_flagship
-from benchmarks.people import NEW_TOGETHER, PEOPLE, first_token, together, together_without_colours
+from benchmarks.people import NEW_TOGETHER, PEOPLE, first_token, plain_together, together, together_without_colours
 from benchmarks.plain import Plain
 from benchmarks.three_lanes import decoded, lanes_of, prompt_of, scored
 from core import load_pair
@@ -141,6 +141,7 @@ PARTS: dict[str, Part] = {
     "side_by_side": lambda pair, runs: in_a_thread(partial(side_by_side, pair, runs)),
     "together": lambda pair, runs: together(pair),
     "together_without_colours": lambda pair, runs: in_a_thread(partial(together_without_colours, pair)),
+    "plain_together": lambda pair, runs: in_a_thread(partial(plain_together, pair)),
     "first_token": first_token,
 }
 

@@ -93,6 +93,25 @@ def together_without_colours(pair: Pair) -> dict[str, Any]:
     }
 
 
+def plain_together(pair: Pair) -> dict[str, Any]:
+    """What plain transformers gains: base without adapters, three rows for each of the eight, at once and in turn."""
+    prompts = [pair.prompts.chat([Message(role="user", content=question)]).ids for question in QUESTIONS]
+    plain, n_lanes = Plain(pair, merged=True), len(lanes_of(pair))
+
+    def by_turns() -> None:
+        for ids in prompts:
+            plain.base_rows([ids] * n_lanes, NEW_TOGETHER)
+
+    def at_once() -> None:
+        plain.base_rows([ids for ids in prompts for _ in range(n_lanes)], NEW_TOGETHER)
+
+    taken = {name: times[0] for name, times in in_turn({"at once": at_once, "in turn": by_turns}, 1).items()}
+    return {
+        "seconds": {name: round(seconds, 2) for name, seconds in taken.items()},
+        "speed_at_once_against_in_turn": ratio(taken, "in turn", "at once"),
+    }
+
+
 def first_token(pair: Pair, runs: int) -> dict[str, Any]:
     """From asking a worker until all three lanes have a token, against three `generate` calls of one token."""
     prompt, lanes = prompt_of(pair, PROMPT_TOKENS_FIRST), lanes_of(pair)

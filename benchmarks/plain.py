@@ -3,6 +3,7 @@
 Knows folders; knows nothing of gates.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ class Plain:
         finally:
             for layer, scaling in closed:
                 layer.scaling["default"] = scaling
+
+    @torch.no_grad()
+    def base_rows(self, rows: Sequence[tuple[int, ...]], n_new: int) -> None:
+        """Base's answers to several prompts, in one left-padded batch."""
+        longest = max(map(len, rows))
+        ids = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=self._device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self._device)
+        model = self._models["base"]
+        model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=n_new, do_sample=False, pad_token_id=0)
 
     def _close_lower(self, model: Any) -> list[tuple[Any, float]]:
         closed = []
