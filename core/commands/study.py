@@ -158,6 +158,7 @@ def _resume(arguments: argparse.Namespace) -> StudyReport:
 def _with_engine(arguments: argparse.Namespace, choice: PairChoice, settings: StudySettings) -> StudyReport:
     with _engine(arguments, choice) as engine, _stopping() as stop:
         if arguments.action == "run":
+            say("`study preview` with the same options measures how long this takes; it goes on wherever it is stopped")
             outcome = run_study(engine, settings, arguments.folder, _tell, stop.is_set)
         else:
             outcome = resume_study(engine, arguments.folder, _tell, stop.is_set)

@@ -34,6 +34,7 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
     """
     tokens = found.tokens[len(prompt.ids) :]
     masked = [token for token in tokens if token.part in MASKS["response"]]
+    question = [token for token in found.tokens[: len(prompt.ids)] if token.part in MASKS["prompt"]]
     kl, with_format = found.summary["kl_tuned_base"], found.summary_with_format["kl_tuned_base"]
     figures = asdict(answer_figures(pair.prompts, prompt, ids))
     stretches = {part: _text_of(tokens, part) for part in ("reasoning", "answer")}
@@ -44,6 +45,9 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
         "tokens": kl.n,
         "kl_sum": kl.sum or 0.0,
         "kl_reverse_sum": found.summary["kl_base_tuned"].sum or 0.0,
+        "kl_reverse_noise": found.summary["kl_base_tuned"].noise,
+        "kl_question_sum": fsum(token.kl_tuned_base or 0.0 for token in question),
+        "question_tokens": sum(token.kl_tuned_base is not None for token in question),
         "nll_base_sum": -fsum(token.logp_base or 0.0 for token in masked),
         "nll_tuned_sum": -fsum(token.logp_tuned or 0.0 for token in masked),
         "kl_median": kl.median,
@@ -54,6 +58,7 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
         "kl_sum_with_format": with_format.sum or 0.0,
         "tokens_with_format": with_format.n,
         **{f"{name}_mean": found.summary[name].mean for name in _MEANS},
+        **{f"{name}_noise": found.summary[name].noise for name in _MEANS},
         **{f"{name}_mean": _mean([getattr(token, name) or 0.0 for token in masked]) for name in _ENDS},
         **asdict(found.concentration),
         **asdict(found.choices),

@@ -101,6 +101,14 @@ def test_a_reference_has_the_numbers_of_diff(pair: Pair, whole: tuple[Path, Stud
     assert row.nll_tuned_sum == pytest.approx(-sum(t.logp_tuned or 0 for t in tokens))
     assert row.nll_base_sum != pytest.approx(row.nll_tuned_sum)
     assert row.agreement == found.choices.agreement
+    for name, noise in (
+        ("kl_base_tuned", "kl_reverse_noise"),
+        ("js_distance", "js_distance_noise"),
+        ("tv", "tv_noise"),
+    ):
+        assert row[noise] == found.summary[name].noise
+    asked_for = diff(pair, prompt, ids, mask="prompt").summary["kl_tuned_base"]
+    assert (row.question_tokens, row.kl_question_sum) == (asked_for.n, pytest.approx(asked_for.sum))
 
 
 def test_what_models_write_in_a_batch_they_write_alone(pair: Pair, whole: tuple[Path, StudySettings]) -> None:
