@@ -131,7 +131,15 @@ def _depth_words(found: Depth | None, n_random: int) -> str:
     return (
         f"the centre lies at {number(found.centre.value)} of the depth (0 first layer, 1 last) and that of {n_random} "
         f"random adapters at {number(float(random.mean()))} on average, {higher} of them at least as high"
+        f"{_placed_by_size(found)}"
     )
+
+
+def _placed_by_size(found: Depth) -> str:
+    """That a centre lies high without lying higher than others of its sizes: no reason to look for one in training."""
+    if found.centre.value <= 0.5 or abs(found.above_random.value) >= LEAST_DEPTH:
+        return ""
+    return "; it lies in the upper half, and the sizes of the fine-tune's weights alone would place it there"
 
 
 def layer_arrays(layers: pd.DataFrame) -> tuple[Floats, Floats, Floats]:

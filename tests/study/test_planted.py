@@ -107,6 +107,7 @@ def test_layers_that_alone_are_changed_are_found_and_nothing_else(deep: Pair, tm
     # Random adapters of the same singular values are changed in the same layers, so neither is more than theirs.
     assert {found[number].verdict for number in ("3a", "3d")} <= {"not supported", "inconclusive"}
     assert abs(found["3a"].effect or 0) < 0.1
+    assert "in the upper half, and the sizes of the fine-tune's weights alone" in found["3a"].sentence
 
 
 def test_planted_layers_of_the_demo_pair_are_found(demo: Pair, tmp_path: Path) -> None:

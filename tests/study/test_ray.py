@@ -16,6 +16,8 @@ from core.study.engines import LocalEngine, RayEngine
 from core.study.pairs import PairChoice
 from core.study.runner import StudyProgress, resume_study, run_study
 from core.study.schema import TABLES
+from tests.command import run_process
+from tests.conftest import TinyFolders
 from tests.study.runs import MEDICAL, read_table, small_settings, write_rows
 
 with_ray = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -91,3 +93,26 @@ class TestRay:
         write_rows(tmp_path / "medical.jsonl", [{"id": "long", "question": "pain " * 600, "answer": "Yes."}])
         with pytest.raises(DataError, match="long"):
             run_study(engine, settings, tmp_path / "s")
+
+    def test_the_command_line_joins_a_cluster_that_runs_already(
+        self, pair: Pair, folders: TinyFolders, tmp_path: Path
+    ) -> None:
+        ray = pytest.importorskip("ray")
+        settings = small_settings(tmp_path, measurements=("reference", "answers"))
+        corpora = [f"{choice.path},kind={choice.kind}" for choice in settings.corpora]
+        cluster = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+        try:
+            done = run_process(
+                "study", "run", str(tmp_path / "ray"), "--base", str(folders.base), "--tuned", str(folders.tuned),
+                "--corpus", *corpora, "--measure", "reference,answers", "--max-new-tokens", "9", "--batch", "2",
+                "--sweep-prompts", "2", "--control-prompts", "1", "--engine", "ray", "--workers", "2",
+                "--address", cluster.address_info["address"], "--json",
+            )  # fmt: skip
+        finally:
+            ray.shutdown()
+        assert done.code == 0, done.err
+        assert done.report["engine"] == "ray"
+        run_study(LocalEngine(pair), settings, tmp_path / "local")
+        for name in ("prompts", "answers", "tokens", "words"):
+            one, other = (read_table(tmp_path / folder, name) for folder in ("ray", "local"))
+            pd.testing.assert_frame_equal(one, other, rtol=1e-9, atol=1e-12)

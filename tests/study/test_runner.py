@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -254,10 +254,12 @@ run_study(engine, from_plain(json.loads(settings)), Path(folder), lambda told: t
 """
 
 
-def start(folders: TinyFolders, settings: StudySettings, folder: Path, slow: float) -> subprocess.Popen[str]:
-    arguments = [str(folders.base), str(folders.tuned), json.dumps(to_plain(settings)), str(folder), str(slow)]
+def start(
+    folders: TinyFolders, settings: StudySettings, folder: Path, slow: float, first: str = "", more: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    arguments = [str(folders.base), str(folders.tuned), json.dumps(to_plain(settings)), str(folder), str(slow), *more]
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _RUN, *arguments],
+        [sys.executable, "-W", "ignore", "-c", first + _RUN, *arguments],
         cwd=PROJECT, env=environment(), text=True, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -297,6 +299,46 @@ def test_a_killed_study_resumes_to_the_same_tables_and_has_no_row_twice(
     assert outcome.state == "finished"
     same_tables(folder, whole[0])
     assert not read_table(folder, "answers").duplicated(["document", "whose"]).any()
+
+
+_KILLED = """
+import os, signal, sqlite3, sys
+where, left = sys.argv.pop(), int(sys.argv.pop())
+connect, replace = sqlite3.connect, os.replace
+
+def strike(here):
+    global left
+    left -= here
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def watched(*args, **options):
+    journal = connect(*args, **options)
+    journal.set_trace_callback(lambda sql: strike(where == "commit" and sql == "COMMIT"))
+    return journal
+
+def replacing(source, target):
+    strike(str(target).endswith(where))
+    return replace(source, target)
+
+sqlite3.connect, os.replace = watched, replacing
+"""
+
+
+@pytest.mark.parametrize(("where", "nth"), [("commit", 3), ("commit", 9), ("study.json", 1), (".parquet", 4)])
+def test_killed_just_before_something_is_written_it_resumes_to_the_same_tables(
+    pair: Pair, folders: TinyFolders, whole: tuple[Path, StudySettings], tmp_path: Path, where: str, nth: int
+) -> None:
+    folder = tmp_path / "killed"
+    process = start(folders, whole[1], folder, 0.0, _KILLED, (str(nth), where))
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    if (folder / "study.json").exists():
+        assert resume_study(LocalEngine(pair), folder).state == "finished"
+    else:
+        assert where == "study.json"  # nothing was measured yet
+        assert run_study(LocalEngine(pair), whole[1], folder).state == "finished"
+    same_tables(folder, whole[0])
 
 
 def test_a_folder_that_holds_a_study_is_not_begun_again(pair: Pair, whole: tuple[Path, StudySettings]) -> None:
