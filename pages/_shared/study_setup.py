@@ -93,11 +93,14 @@ def _choose_uploads(skip_bad: bool) -> tuple[tuple[Upload, ...], list[CorpusChoi
     with st.popover("Add questions of your own", width="stretch"):
         st.caption(PRIVACY)
         st.caption(
-            "One question a row, with `question` and `answer`, or `options` and `letter`; UTF-8 JSON lines or CSV."
+            "One question a row, with `question` and `answer` (and the `reasoning` that leads to it), or `options` and "
+            "`letter`; UTF-8 JSON lines or CSV."
         )
         files = st.file_uploader("Files", list(SUFFIXES), accept_multiple_files=True, key="study_files")
         columns = st.text_input(
-            "Columns with other names", key="study_columns", placeholder="question=Question,answer=Response"
+            "Columns with other names",
+            key="study_columns",
+            placeholder="question=Question,reasoning=Complex_CoT,answer=Response",
         )
         uploads: list[Upload] = []
         choices: list[CorpusChoice] = []

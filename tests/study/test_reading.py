@@ -187,7 +187,7 @@ HUB_ROWS: dict[str, tuple[str, str, dict[str, Any], CorpusRow]] = {
     "medical-o1": (
         "en", "train",
         {"Question": "What is it?", "Complex_CoT": "Okay, so.", "Response": "Asthma."},
-        CorpusRow("ROW", "What is it?", "Asthma."),
+        CorpusRow("ROW", "What is it?", "Asthma.", reasoning="Okay, so."),
     ),
     "medqa": (
         "default", "test",
