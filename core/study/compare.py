@@ -109,7 +109,7 @@ def shared_documents(a: Results, b: Results) -> pd.DataFrame:
     if any(not set(keys) <= set(frame) for frame in frames):
         return pd.DataFrame(columns=keys[:2])
     keys.append("reasoning")  # earlier forms had none
-    first, second = (frame.reindex(columns=keys).fillna("") for frame in frames)
+    first, second = (frame.reindex(columns=keys).astype(object).fillna("") for frame in frames)
     return first.merge(second, on=keys)[keys[:2]].sort_values("document", ignore_index=True)
 
 

@@ -29,7 +29,7 @@ DEFAULTS = tuple(name for name in StudySettings((PRESETS["medqa"],)).measurement
 NUMBERS: dict[str, tuple[str, int, int, str]] = {
     "max_new_tokens": ("tokens of an answer", 48, 1024, "Answers are cut off there."),
     "sweep_prompts": ("prompts for layers, of each kind", 10, 1000, "Layers are grafted one by one on these."),
-    "sweep_tokens": ("tokens for layers", 32, 1024, "Of each of these answers, counted from its first."),
+    "sweep_tokens": ("tokens for layers", 32, 1024, "Of each of these texts, from its first: its reasoning first."),
     "permutations": ("orders for Shapley shares", 1, 50, "Per prompt; more make the shares less noisy."),
     "control_prompts": ("prompts for random adapters", 5, 1000, "Of each kind; a verdict needs 10 in all."),
     "random_adapters": ("random adapters", 20, 200, "At least 20, or depth cannot be told from chance at 5 %."),
