@@ -85,7 +85,7 @@ def alone(pair: Pair, prompts: Sequence[StudyPrompt], settings: StudySettings) -
         asked = [prompt_of(pair, prompt, settings) for prompt in batch]
         written = written_answers(pair, asked, models_of(pair, settings.writes), settings.max_new_tokens)
         for prompt, own, answers in zip(batch, asked, written, strict=True):
-            reference = reference_ids(pair, own, prompt.row.answer or "")
+            reference = reference_ids(pair, own, prompt.row)
             texts = {"reference": reference, **{model: one.ids for model, one in answers.items()}}
             cross_scores(pair, own, texts, models_of(pair, settings.writes))
             for ids in texts.values():

@@ -47,7 +47,11 @@ def parse_place(name: str) -> Path:
 
 
 def parse_settings(
-    text: str, readers: Mapping[str, tuple[str, Reader]], columns: Sequence[str], form: str
+    text: str,
+    readers: Mapping[str, tuple[str, Reader]],
+    columns: Sequence[str],
+    form: str,
+    optional: Sequence[str] = (),
 ) -> tuple[str, dict[str, Any], dict[str, str]]:
     """What stands before the first comma, and the settings after it, as in `cases.csv,question=Q,rows=300`.
 
@@ -56,9 +60,10 @@ def parse_settings(
         readers: setting → the field it fills, and what makes a value of its text.
         columns: fields that may be mapped to a column by `field=COLUMN`.
         form: what to type, for the error.
+        optional: those of `columns` that may be mapped to none, by `field=`.
 
     Returns:
-        The name, field → value, and field → column.
+        The name, field → value, and field → column, empty for none.
 
     Raises:
         ArgumentError: an unknown setting, or a value that does not fit it.
@@ -69,7 +74,7 @@ def parse_settings(
     for setting in settings:
         key, _, value = setting.partition("=")
         try:
-            if key in columns and value:
+            if key in columns and (value or key in optional):
                 mapped[key] = value
             else:
                 field, read = readers[key]

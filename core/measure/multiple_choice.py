@@ -18,14 +18,14 @@ from core.measure.divergence import log_softmax
 from core.measure.options import LETTERS, Options
 from core.pair.gates import Gates
 from core.pair.pair import Pair
-from core.pair.parts import THINK_CLOSE
+from core.pair.parts import answer_text
 from core.pair.patches import RowPatch
 from core.pair.prompts import Message
 from core.pair.routes import PADDING, padded_prefill, prefill
 
 LETTER_PROMPT = "\n\nAnswer with the letter of the right option only."
 RAW_LETTER_PROMPT = "\nAnswer:"
-NO_REASONING = f"\n{THINK_CLOSE}\n\n"
+NO_REASONING = answer_text("", "", opened=True)
 TOKENS_AT_ONCE = 8192  # of all rows of a batch together, padding included
 
 LetterForm = Literal["A", " A"]

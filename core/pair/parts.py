@@ -2,7 +2,8 @@
 
 Parts: `prompt` (words people wrote), `template` (the chat template's own tokens), `format` (fixed headings such
 as `## Thinking` or `</think>` and the blank lines around them), `reasoning`, `answer`, `end` (the end-of-turn
-token). Works on bytes, so a token that is half a character is placed too. Knows no tokenizer and no model.
+token). Works on bytes, so a token that is half a character is placed too. Says also how a given reasoning and answer
+are written so that their tokens get these parts. Knows no tokenizer and no model.
 """
 
 import re
@@ -46,6 +47,27 @@ class AnswerParts:
 
     parts: tuple[Part, ...]
     reasoning_finished: bool | None
+
+
+def answer_text(reasoning: str, answer: str, opened: bool) -> str:
+    """What the assistant is to write: reasoning under headings or in think marks, plain answers otherwise.
+
+    Args:
+        reasoning: empty where there is none.
+        answer: the final answer.
+        opened: whether the chat template itself opened the reasoning; an empty one is closed too.
+    """
+    if opened:
+        return f"{reasoning}\n{THINK_CLOSE}\n\n{answer}"
+    if reasoning:
+        return f"{THINKING_HEADING}\n\n{reasoning}\n\n{RESPONSE_HEADING}\n\n{answer}"
+    return answer
+
+
+def first_mark(text: str) -> str | None:
+    """The first heading or think mark in a text, which would begin or end a reasoning; None where it holds none."""
+    mark = _MARKS.search(text.encode())
+    return mark.group().decode().strip() if mark else None
 
 
 def _regions(text: bytes, opened: bool) -> tuple[list[tuple[int, Part]], bool | None]:

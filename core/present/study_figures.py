@@ -18,7 +18,8 @@ from core.present.study_set_figures import set_figures
 from core.present.study_source import LIMIT, hybrid_words, source_of_study
 from core.present.study_token_figures import place_figure, token_figures
 from core.present.texts import percent, two_digits
-from core.study.claims_words import EXPLANATIONS, TERMS, TEXTS
+from core.study.claims_learning import PART_WORDS
+from core.study.claims_words import EXPLANATIONS, REASONING, TERMS, TEXTS
 from core.study.described import (
     FEWEST_OF_A_FIELD,
     FEWEST_OF_A_WORD,
@@ -30,6 +31,7 @@ from core.study.described import (
     kl_by_part,
     kl_by_text,
     loss_changes,
+    loss_changes_by_part,
     per_answer,
     shares_in_top,
     term_ratios,
@@ -51,7 +53,7 @@ QUESTION_OF = {name: question for question, names in _FIGURES.items() for name i
 FIGURE_OF = {
     "1a": "loss", "1b": "loss", "1c": "choices", "1d": "choices", "1e": "kl-by-text", "1f": "loss",
     **dict.fromkeys(TERMS.values(), "terms"), **dict.fromkeys(EXPLANATIONS.values(), "explanations"),
-    "2i": "reasoning",
+    **dict.fromkeys(REASONING.values(), "reasoning"),
     "3a": "depth", "3b": "depth", "3c": "depth",
     "3d": "sets", "3e": "sets", "3f": "sets", "3g": "sets", "4a": "drift", "4b": "cosine",
 }  # fmt: skip
@@ -118,8 +120,11 @@ def _learning(results: Results, source: Source) -> dict[str, Figure]:
             f"{one.corpus} {signed(one.estimate.value)}" for one in changes
         )
         rows = [_row(f"{one.corpus} text", one.corpus, one.estimate) for one in changes]
+        parts = loss_changes_by_part(answers, prompts, seed)
+        rows += [_row(f"{one.corpus} text, {PART_WORDS[one.what]}", one.corpus, one.estimate) for one in parts]
         draw = partial(interval_chart, x_title=x, none=0.0)
-        drawn |= _figure("loss", source, f"{title} nats a token", legend, noise, rows, draw, limit)
+        own = f"{legend} Reasoning and final answer apart: in the texts that have both." if parts else legend
+        drawn |= _figure("loss", source, f"{title} nats a token", own, noise, rows, draw, limit)
         fields = sorted(
             loss_changes(answers, prompts, True, seed), key=lambda one: (one.corpus != "medical", one.group)
         )

@@ -96,7 +96,6 @@ def _corpus_lines(corpus: CorpusPreview) -> list[str]:
     lines += [f"  skipped: {reason}" for reason in (*corpus.bad, *corpus.too_long)]
     for row in corpus.shown:
         lines += [f"  {row.id}", *(f"    {line}" for line in row.prompt.splitlines())]
-        lines.append(
-            f"    ⟦{row.reference}⟧" if row.reference else f"    ({row.options} options, {row.letter} is right)"
-        )
+        said = f"⟦{row.reference}⟧" if row.reference else f"({row.options} options, {row.letter} is right)"
+        lines += [f"    {line}" for line in said.splitlines()]
     return lines

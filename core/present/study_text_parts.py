@@ -38,10 +38,10 @@ _TESTS = f"""Intervals are 95 % percentile bootstraps of {RESAMPLES:,} resamples
 of one document are not independent; that of 3a to 3e is over random adapters too, and that of a gain in multiple
 choice is Newcombe's (1998, method 10). p-values are two-sided: {PERMUTATIONS:,}
 permutations of labels inside matched cells of a document (2a to 2d, 2j, 2k), of what controls leave of the outcome (2e
-to 2i, 2l, 2m), sign changes of paired differences (1a, 1b), and of those between twins or, without twins, exchanges of
-documents between the corpora (1e, 1f, 4a, 4b), McNemar's exact test (1c, 1d). Depth has the rank of the fine-tune among
-random adapters, a set of layers the larger of its ranks among random sets and among random adapters with sets of their
-own; these are one-sided. A permutation's p is (b + 1)/(n + 1), never 0."""
+to 2i, 2l to 2n), sign changes of paired differences (1a, 1b), and of those between twins or, without twins, exchanges
+of documents between the corpora (1e, 1f, 4a, 4b), McNemar's exact test (1c, 1d). Depth has the rank of the fine-tune
+among random adapters, a set of layers the larger of its ranks among random sets and among random adapters with sets of
+their own; these are one-sided. A permutation's p is (b + 1)/(n + 1), never 0."""
 _VERDICTS = f"""Primary claims are corrected within their question by Holm, all others together by Benjamini and
 Hochberg. Verdicts, in order: no difference to explain, where the models differ by no more than {TIMES_NOISE} times
 numerical noise; not supported, where the interval holds no effect as large as the smallest that matters; supported,
@@ -49,7 +49,7 @@ where the interval lies wholly on the claimed side of no effect, the effect is a
 the corrected p is at most {LEVEL:g}; inconclusive, everything else and everything on fewer than {FEWEST_DOCUMENTS}
 documents or {FEWEST_ADAPTERS} random adapters."""
 _STATED = """Smallest effects are fixed in the program; a slope's is a share of the mean KL per token, so it follows the
-study. Claims 1f and 2j to 2m came into the program after studies of its demo pair had been read; none is primary."""
+study. Claims 1f and 2j to 2n came into the program after studies of its demo pair had been read; none is primary."""
 
 
 def methods_section(found: Sequence[Finding]) -> Section:

@@ -16,6 +16,7 @@ from core.pair.prompts import Prompt
 from core.study.explanation import explanation
 from core.study.schema import Row
 from core.study.words_table import token_texts
+from core.study.written import BOTH
 
 _ENDS = ("end_base", "end_tuned")
 _MEANS = ("js", "js_distance", "tv", "entropy_base", "entropy_tuned")
@@ -24,7 +25,8 @@ _MEANS = ("js", "js_distance", "tv", "entropy_base", "entropy_tuned")
 def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> Row:
     """The row of one text, but for its key, whose it is and what only writing it tells.
 
-    Sums and `tokens` are over reasoning and answer tokens, without headings and end of turn.
+    Sums and `tokens` are over reasoning and answer tokens, without headings and end of turn; where a text has none of
+    the one or of the other, its sum alone is None.
 
     Args:
         pair: the models.
@@ -37,7 +39,7 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
     question = [token for token in found.tokens[: len(prompt.ids)] if token.part in MASKS["prompt"]]
     kl, with_format = found.summary["kl_tuned_base"], found.summary_with_format["kl_tuned_base"]
     figures = asdict(answer_figures(pair.prompts, prompt, ids))
-    stretches = {part: _text_of(tokens, part) for part in ("reasoning", "answer")}
+    stretches = {part: _text_of(tokens, part) for part in MASKS["response"]}
     explained = explanation(list(stretches.items()))
     return {
         "text": pair.prompts.text(ids),
@@ -48,8 +50,8 @@ def answer_row(pair: Pair, prompt: Prompt, ids: Sequence[int], found: Diff) -> R
         "kl_reverse_noise": found.summary["kl_base_tuned"].noise,
         "kl_question_sum": fsum(token.kl_tuned_base or 0.0 for token in question),
         "question_tokens": sum(token.kl_tuned_base is not None for token in question),
-        "nll_base_sum": -fsum(token.logp_base or 0.0 for token in masked),
-        "nll_tuned_sum": -fsum(token.logp_tuned or 0.0 for token in masked),
+        **{f"nll_{model}_sum": _nll(masked, model) for model in BOTH},
+        **_nll_by_part(masked),
         "kl_median": kl.median,
         "kl_p95": kl.p95,
         "kl_p99": kl.p99,
@@ -83,6 +85,17 @@ def where_they_part(tokens: Sequence[TokenScore], at: int | None) -> Row:
         for model, top in (("base", there and there.top_base), ("tuned", there and there.top_tuned))
     }
     return {"kl_first_divergence": there.kl_tuned_base if there else None, **first}
+
+
+def _nll(tokens: Sequence[TokenScore], model: str) -> float:
+    return -fsum(getattr(token, f"logp_{model}") or 0.0 for token in tokens)
+
+
+def _nll_by_part(tokens: Sequence[TokenScore]) -> Row:
+    own = {part: [token for token in tokens if token.part == part] for part in MASKS["response"]}
+    return {
+        f"nll_{model}_{part}_sum": _nll(held, model) if held else None for part, held in own.items() for model in BOTH
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -14,12 +14,15 @@ from core.pair.home import ASSETS
 
 Kind = Literal["medical", "general"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-COLUMNS = ("id", "question", "answer", "context", "options", "letter", "field", "style", "twin")
+COLUMNS = ("id", "question", "reasoning", "answer", "context", "options", "letter", "field", "style", "twin")
+OPTIONAL = tuple(name for name in COLUMNS if name != "question")
+"""Fields that can be left out though a column holds them: `reasoning=` reads none."""
 SHIPPED = "shipped:"
 CORPUS_FORM = (
     "shipped:medical, shipped:general, preset:NAME[,at=FOLDER], FILE or hub:ID[,split=S][,config=C][,revision=R], "
-    "then [,name=N][,kind=medical|general][,rows=N][,bad=skip] and [,FIELD=COLUMN] for id, question, answer, context, "
-    "options, letter, field, style, twin; options=A+B+C+D takes one column an option, context=A.B a field inside one"
+    "then [,name=N][,kind=medical|general][,rows=N][,bad=skip] and [,FIELD=COLUMN] for id, question, reasoning, "
+    "answer, context, options, letter, field, style, twin; options=A+B+C+D takes one column an option, context=A.B a "
+    "field inside one, reasoning= none"
 )
 
 
@@ -32,7 +35,7 @@ class CorpusChoice(DataPlace):
         kind: whether it counts as medical or as general.
         rows: how many rows to draw; None for all.
         skip_bad: rows that cannot be used are left out and reported, instead of refusing the corpus.
-        columns: field → column, where a column has another name than the field.
+        columns: field → column, where a column has another name than the field; empty where the field is left out.
         only: field and values; other rows are left out. None for all rows.
         fixed_options: options every question has, where no column holds them.
     """
@@ -67,7 +70,7 @@ PRESETS: dict[str, CorpusChoice] = {
         "FreedomIntelligence/medical-o1-reasoning-SFT",
         "medical-o1",
         config="en",
-        columns=(("answer", "Response"), ("question", "Question")),
+        columns=(("answer", "Response"), ("question", "Question"), ("reasoning", "Complex_CoT")),
     ),
     "medqa": _hub(
         "GBaker/MedQA-USMLE-4-options",
@@ -106,7 +109,7 @@ def parse_corpus(text: str) -> CorpusChoice:
     Raises:
         ArgumentError: an unknown name or setting, a value that does not fit it, or nothing says what kind it is.
     """
-    name, values, columns = parse_settings(text, _READ, COLUMNS, CORPUS_FORM)
+    name, values, columns = parse_settings(text, _READ, COLUMNS, CORPUS_FORM, OPTIONAL)
     base = _named(name)
     at = values.pop("at", None)
     if at is not None:

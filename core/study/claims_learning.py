@@ -12,11 +12,13 @@ from core.study.choice import KINDS
 from core.study.frames import BOTH_KINDS, NO_OTHER, TIMES_NOISE, Floors, Settings, contrast, corpus_ratio, of_corpus
 from core.study.resampling import bootstrap_ratio_interval, sign_flip_p
 from core.study.right_answers import accuracy, mcnemar, paired_gain
+from core.study.tables import BY_PART
 from core.study.verdicts import Measured, number
 
 LEAST_LOSS = 0.01  # nats per token: 1 % of perplexity
 LEAST_ACCURACY = 0.02
 LEAST_RATIO = 1.1
+PART_WORDS = {"reasoning": "reasoning", "answer": "final answer"}
 
 
 def learning(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
@@ -43,6 +45,11 @@ def learning(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setti
     return found
 
 
+def with_both_parts(answers: pd.DataFrame) -> pd.DataFrame:
+    """The texts that have reasoning and final answer, with the columns of `BY_PART`."""
+    return answers.reindex(columns=[column for columns in BY_PART.values() for column in columns]).dropna()
+
+
 def _loss(number_: str, claim: str, own: pd.DataFrame, least: float, floors: Floors, settings: Settings) -> Measured:
     tokens = own["tokens"].to_numpy(dtype=np.float64)
     base, tuned = (own[f"nll_{model}_sum"].to_numpy(dtype=np.float64) for model in ("base", "tuned"))
@@ -60,9 +67,21 @@ def _loss(number_: str, claim: str, own: pd.DataFrame, least: float, floors: Flo
         n=len(own),
         noise_only=float(np.abs(change).sum() / tokens.sum()) <= TIMES_NOISE * floors.logp,
         words=f"the loss went from {number(base.sum() / tokens.sum())} to {number(tuned.sum() / tokens.sum())} nats "
-        "per token",
+        f"per token{_loss_by_part(own)}",
         threat="reference answers that resemble the fine-tuning data in style alone, or that were part of it",
     )
+
+
+def _loss_by_part(own: pd.DataFrame) -> str:
+    """The loss on reasoning and on final answers apart, as a clause; empty where no text has both."""
+    both = with_both_parts(own)
+    if not len(both):
+        return ""
+    said = []
+    for part, columns in BY_PART.items():
+        base, tuned, tokens = (float(both[column].sum()) for column in columns)
+        said.append(f"from {number(base / tokens)} to {number(tuned / tokens)} on the {PART_WORDS[part]}")
+    return f"; in the {len(both):,} with a reasoning {' and '.join(said)}"
 
 
 def _choice(number_: str, claim: str, own: pd.DataFrame, least: float, primary: bool, floors: Floors) -> Measured:

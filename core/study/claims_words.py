@@ -29,7 +29,8 @@ TEXTS = {
 }
 TERMS = dict(zip(TEXTS, ("2a", "2b", "2c", "2d", "2j", "2k"), strict=True))
 EXPLANATIONS = dict(zip(TEXTS, ("2e", "2f", "2g", "2h", "2l", "2m"), strict=True))
-SLOPES = (*EXPLANATIONS.values(), "2i")
+REASONING = {("medical", "reference"): "2n", ("medical", "tuned"): "2i"}
+SLOPES = (*EXPLANATIONS.values(), *REASONING.values())
 """Claims whose smallest effect is a share of the mean KL per token."""
 _UNMATCHED = 0.1  # standard deviations that matching may leave
 
@@ -45,9 +46,10 @@ def wording(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settin
         answers = of_corpus(tables["answers"], prompts, *text)
         if len(answers):
             found.append(_explanations(number_, TEXTS[text], answers, floors, settings))
-    tuned = of_corpus(tables["answers"], prompts, "medical", "tuned")
-    if len(tuned) and tuned["reasoning_share"].nunique() > 1:
-        found.append(_reasoning(tuned, floors, settings))
+    for text, number_ in REASONING.items():
+        answers = of_corpus(tables["answers"], prompts, *text)
+        if answers["reasoning_share"].nunique() > 1:
+            found.append(_reasoning(number_, TEXTS[text], answers, floors, settings))
     return sorted(found, key=lambda one: one.number)
 
 
@@ -120,11 +122,10 @@ def _explanations(number_: str, texts: str, answers: pd.DataFrame, floors: Floor
     )  # fmt: skip
 
 
-def _reasoning(answers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
+def _reasoning(number_: str, texts: str, answers: pd.DataFrame, floors: Floors, settings: Settings) -> Measured:
     return _slope(
         answers, "reasoning_share", ["connectives"], LEAST_OF_REASONING, floors, settings,
-        number_="2i",
-        claim="Divergence is higher in answers with more reasoning, in the fine-tuned model's medical answers",
+        number_=number_, claim=f"Divergence is higher in answers with more reasoning, in {texts}",
         unit="nats per token, from no reasoning to nothing else", step="from no reasoning to nothing else",
     )  # fmt: skip
 

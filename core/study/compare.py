@@ -55,7 +55,7 @@ class Comparison:
     Attributes:
         differing: how they were made differently; empty where they agree in all of it.
         claims: of either.
-        shared: documents with the same question and reference answer in both, by corpus.
+        shared: documents with the same question, reasoning and reference answer in both, by corpus.
         paired: differences over shared documents, the same ones drawn from both.
         apart: differences of all documents of each study, where too few are shared.
         unpaired: what such differences mean, or why there are none; empty where every one is over shared documents.
@@ -108,7 +108,8 @@ def shared_documents(a: Results, b: Results) -> pd.DataFrame:
     frames = [one.tables["prompts"] for one in (a, b)]
     if any(not set(keys) <= set(frame) for frame in frames):
         return pd.DataFrame(columns=keys[:2])
-    first, second = (frame[keys].fillna("") for frame in frames)
+    keys.append("reasoning")  # earlier forms had none
+    first, second = (frame.reindex(columns=keys).astype(object).fillna("") for frame in frames)
     return first.merge(second, on=keys)[keys[:2]].sort_values("document", ignore_index=True)
 
 

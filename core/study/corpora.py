@@ -15,8 +15,10 @@ from core.data.records import read_records
 from core.errors import DataError
 from core.measure.options import LETTERS as MEASURED_LETTERS
 from core.measure.options import Options
+from core.pair.parts import answer_text, first_mark
 from core.study.choice import COLUMNS, CorpusChoice, Kind
 
+_TEXTS = ("question", "reasoning", "answer")
 _TOLD = ("field", "style", "twin")
 _Asked = dict[tuple[str, str | None, tuple[str, ...]], tuple[str, str]]
 """Question, answer, options → corpus and place of the row that has them."""
@@ -34,6 +36,7 @@ class CorpusRow:
         letter: of the right option; None where it is not known.
         field, style, twin: what the file says of it: specialty, kind of answer, id of its counterpart in another
             corpus; None where it says nothing.
+        reasoning: what leads to the reference answer; None where there is none, or no reference answer.
     """
 
     id: str
@@ -44,6 +47,15 @@ class CorpusRow:
     field: str | None = None
     style: str | None = None
     twin: str | None = None
+    reasoning: str | None = None
+
+    def reference(self, opened: bool) -> str:
+        """The reference answer, with its reasoning before it, as the models would write it; empty where there is none.
+
+        Args:
+            opened: whether the chat template opens a reasoning; an empty one is closed before the answer.
+        """
+        return answer_text(self.reasoning or "", self.answer, opened) if self.answer else ""
 
     def offered(self) -> Options | None:
         """Its options as the measuring of letters takes them."""
@@ -70,8 +82,10 @@ class Corpus:
 
     @property
     def sha256(self) -> str:
-        """Of everything the rows hold, as it was read."""
-        lines = (json.dumps(asdict(row), ensure_ascii=False, sort_keys=True) for row in self.rows)
+        """Of everything the rows hold, as it was read; rows without a reasoning have the hash of those before it."""
+        held = (asdict(row) for row in self.rows)
+        plain = ({name: value for name, value in row.items() if value or name != "reasoning"} for row in held)
+        lines = (json.dumps(row, ensure_ascii=False, sort_keys=True) for row in plain)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -102,7 +116,7 @@ def read_corpus(choice: CorpusChoice, seed: int) -> Corpus:
     Raises:
         DataError: the source cannot be read, holds rows that cannot be used (the message names them) where they are
             not to be skipped, or has no row that can. A row with question, answer and options of another one is not
-            another document, and cannot be used.
+            another document, whatever its reasoning, and cannot be used.
     """
     return _read(choice, seed, {})
 
@@ -159,7 +173,7 @@ def _row(fields: Any, where: str, choice: CorpusChoice) -> CorpusRow:
         raise DataError(f"{where} is a {type(fields).__name__}, not an object.", "One JSON object a line.")
     columns = dict(choice.columns)
     named = {name: _value(fields, columns.get(name, name), name in columns, where) for name in COLUMNS}
-    texts = {name: text_of(named[name], columns.get(name, name), where) for name in ("question", "answer")}
+    texts = {name: text_of(named[name], columns.get(name, name), where) for name in _TEXTS}
     if not texts["question"]:
         column = columns.get("question", "question")
         raise DataError(
@@ -173,6 +187,11 @@ def _row(fields: Any, where: str, choice: CorpusChoice) -> CorpusRow:
             f"{where} has neither an answer nor options; its fields are {sorted(fields)}.",
             "Give it a reference answer (,answer=COLUMN) or options (,options=COLUMN).",
         )
+    if mark := first_mark(texts["reasoning"]):
+        raise DataError(
+            f"{where}: {columns.get('reasoning', 'reasoning')!r} holds {mark!r}, which begins or ends a reasoning.",
+            "Leave marks and headings out, they are written as each model knows them; or read none with ,reasoning=.",
+        )
     context = _joined(named["context"], columns.get("context", "context"), where)
     asked = texts["question"] + lettered(options)
     return CorpusRow(
@@ -181,6 +200,7 @@ def _row(fields: Any, where: str, choice: CorpusChoice) -> CorpusRow:
         answer=texts["answer"] or None,
         options=tuple(options.values()),
         letter=letter,
+        reasoning=(texts["answer"] and texts["reasoning"]) or None,
         **{name: None if named[name] in (None, "") else str(named[name]) for name in _TOLD},
     )
 

@@ -12,15 +12,18 @@ import pandas as pd
 from core.measure.summary import concentration
 from core.pair.parts import MASKS
 from core.study.choice import KINDS
+from core.study.claims_learning import with_both_parts
 from core.study.claims_words import TEXTS, terms_test
 from core.study.frames import Floors, Settings, of_corpus
 from core.study.resampling import Estimate, bootstrap_mean_interval, bootstrap_ratio_interval
 from core.study.right_answers import Flips, accuracy, mcnemar
+from core.study.tables import BY_PART
 
 FEWEST_OF_A_FIELD = 3
 FEWEST_OF_A_WORD = 3
 WITHOUT_HEADINGS, WITH_HEADINGS = "without headings", "with headings"
 PARTS = MASKS["response"]
+_WHOLE = ("nll_base_sum", "nll_tuned_sum", "tokens")
 TOPS = {f"top_{share}pct": f"top {share} % of tokens" for share in (1, 5, 10)}
 
 
@@ -71,10 +74,25 @@ def loss_changes(answers: pd.DataFrame, prompts: pd.DataFrame, by_field: bool, s
         else:
             groups = {"all": own} if len(own) else {}
         for name, group in groups.items():
-            change = (group["nll_tuned_sum"] - group["nll_base_sum"]).to_numpy(dtype=np.float64)
-            tokens = group["tokens"].to_numpy(dtype=np.float64)
-            found.append(Described(corpus, name, "", bootstrap_ratio_interval(change, tokens, seed)))
+            found.append(_loss_change(corpus, name, "", group, _WHOLE, seed))
     return tuple(found)
+
+
+def loss_changes_by_part(answers: pd.DataFrame, prompts: pd.DataFrame, seed: int = 0) -> tuple[Described, ...]:
+    """The same on the reasoning and on the final answer (`what`) of the reference texts that have both, by corpus."""
+    found = []
+    for corpus in KINDS:
+        own = with_both_parts(of_corpus(answers, prompts, corpus, "reference"))
+        if len(own):
+            found += [_loss_change(corpus, "all", part, own, columns, seed) for part, columns in BY_PART.items()]
+    return tuple(found)
+
+
+def _loss_change(
+    corpus: str, group: str, what: str, own: pd.DataFrame, columns: tuple[str, str, str], seed: int
+) -> Described:
+    base, tuned, tokens = (own[column].to_numpy(dtype=np.float64) for column in columns)
+    return Described(corpus, group, what, bootstrap_ratio_interval(tuned - base, tokens, seed))
 
 
 def accuracies(choices: pd.DataFrame) -> tuple[Choices, ...]:

@@ -15,7 +15,7 @@ from core.generate.sampling import Sampling, coupled_partings
 from core.measure.answers import first_divergence
 from core.measure.cross import cross_scores
 from core.measure.diff import Diff, diff
-from core.measure.multiple_choice import NO_REASONING, LetterChoice, letter_choices, letter_prompt
+from core.measure.multiple_choice import LetterChoice, letter_choices, letter_prompt
 from core.measure.options import Options
 from core.measure.positions import ExtremeTerms, extreme_terms
 from core.pair.gates import Gates
@@ -23,6 +23,7 @@ from core.pair.pair import Pair
 from core.pair.parts import MASKS
 from core.pair.prompts import Message, Prompt
 from core.study.answer_table import answer_row, where_they_part
+from core.study.corpora import CorpusRow
 from core.study.layer_tables import attribution_tables, control_rows, shapley_rows, sweep_tables
 from core.study.prompt_rows import choice_row, complete, prompt_row
 from core.study.prompts import StudyPrompt
@@ -103,9 +104,10 @@ def prompt_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> Promp
     return _asked(pair, prompt.row.question, settings)
 
 
-def reference_ids(pair: Pair, prompt: Prompt, answer: str) -> tuple[int, ...]:
-    """A reference answer as token ids; where the chat template opens a reasoning, an empty one is closed before it."""
-    return pair.prompts.answer_ids(f"{NO_REASONING}{answer}" if prompt.opens_reasoning else answer)
+def reference_ids(pair: Pair, prompt: Prompt, row: CorpusRow) -> tuple[int, ...]:
+    """A row's reasoning and reference answer as token ids, without the end of turn; none where it has no answer."""
+    text = row.reference(prompt.opens_reasoning)
+    return pair.prompts.answer_ids(text) if text else ()
 
 
 def problem_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> str | None:
@@ -113,7 +115,7 @@ def problem_of(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> str 
     row = prompt.row
     try:
         asked = prompt_of(pair, prompt, settings)
-        length = len(asked.ids) + (len(reference_ids(pair, asked, row.answer)) if row.answer else 1)
+        length = len(asked.ids) + max(len(reference_ids(pair, asked, row)), 1)
         if row.letter is not None:
             length = max(length, len(letter_prompt(pair, row.question, settings.system, settings.raw)[0]))
         if length > pair.max_positions:
@@ -170,10 +172,10 @@ class _Asked:
 
     def measured(self, written: dict[str, Written], letters: tuple[LetterChoice, ...] | None) -> Measured:
         """Every table of this prompt."""
-        row, settings = self._prompt.row, self._settings
+        settings = self._settings
         self._tables["prompts"] = [prompt_row(self._prompt, self._asked, None)]
-        reference = reference_ids(self._pair, self._asked, row.answer) if row.answer else None
-        if reference is not None and settings.measures("reference"):
+        reference = reference_ids(self._pair, self._asked, self._prompt.row)
+        if reference and settings.measures("reference"):
             self._add_text("reference", reference, None, None)
         parted = first_divergence(*(written[model].ids for model in BOTH)) if written else None
         for model, own in written.items():

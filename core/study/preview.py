@@ -39,7 +39,7 @@ class ShownRow:
     Attributes:
         id: of the row.
         prompt: the question through the chat template, or as raw text.
-        reference: the reference answer; null where there is none.
+        reference: the reference answer, its reasoning before it where it has one; null where there is none.
         n_prompt, n_reference: tokens of each.
         options: how many options it has.
         letter: of the right one; null where none is known.
@@ -269,13 +269,13 @@ def _corpus(
 
 def _shown(pair: Pair, prompt: StudyPrompt, settings: StudySettings) -> ShownRow:
     asked = prompt_of(pair, prompt, settings)
-    reference = reference_ids(pair, asked, prompt.row.answer) if prompt.row.answer else ()
+    row, reference = prompt.row, reference_ids(pair, asked, prompt.row)
     return ShownRow(
-        id=prompt.row.id,
+        id=row.id,
         prompt="".join(piece.text for piece in pair.prompts.pieces(asked.ids)),
-        reference=prompt.row.answer,
+        reference=row.reference(asked.opens_reasoning) if row.reasoning else row.answer,
         n_prompt=len(asked.ids),
         n_reference=len(reference),
-        options=len(prompt.row.options),
-        letter=prompt.row.letter,
+        options=len(row.options),
+        letter=row.letter,
     )

@@ -21,6 +21,7 @@ def prompt_row(prompt: StudyPrompt, asked: Prompt | None, left_out: str | None) 
         "style": row.style or "",
         "question": row.question,
         "reference": row.answer,
+        "reasoning": row.reasoning,
         "options": len(row.options),
         "letter": row.letter,
         "prompt_tokens": len(asked.ids) if asked else None,

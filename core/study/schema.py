@@ -5,9 +5,9 @@ Knows names and types; what is in the columns says docs/study.md, and whoever fi
 
 from typing import Any
 
-SCHEMA = 6
+SCHEMA = 7
 """Form of `study.json`, the journal and the tables; a study of another form does not go on."""
-READABLE = (2, 3, 4, 5, 6)
+READABLE = (2, 3, 4, 5, 6, 7)
 """Forms whose reports are written: earlier ones have less in them."""
 
 Row = dict[str, Any]
@@ -19,8 +19,8 @@ _KEY = {"document": "text", "corpus": "text", "source": "text"}
 TABLES: dict[str, dict[str, str]] = {
     "prompts": {
         **_KEY, "id": "text", "twin": "text", "field": "text", "style": "text", "question": "text", "reference": "text",
-        "options": "integer", "letter": "text", "prompt_tokens": "integer", "swept": "flag", "controlled": "flag",
-        "left_out": "text",
+        "reasoning": "text", "options": "integer", "letter": "text", "prompt_tokens": "integer", "swept": "flag",
+        "controlled": "flag", "left_out": "text",
     },
     "answers": {
         **_KEY, "whose": "text", "text": "text", "ids": "integers", "finished": "text", "tokens": "integer",
@@ -36,6 +36,8 @@ TABLES: dict[str, dict[str, str]] = {
         "words": "integer", "reasoning_share": "number", "connectives": "number", "medical_terms": "integer",
         "repetition": "number", "first_divergence": "integer", "kl_first_divergence": "number",
         "first_base": "text", "first_tuned": "text", "end_base_mean": "number", "end_tuned_mean": "number",
+        "nll_base_reasoning_sum": "number", "nll_tuned_reasoning_sum": "number", "nll_base_answer_sum": "number",
+        "nll_tuned_answer_sum": "number",
     },
     "cross": {
         **_KEY, "whose": "text", "model": "text", "tokens": "integer", "nll_sum": "number", "nll_noise": "number",

@@ -55,7 +55,8 @@ class StudySettings:
             grammar.
         batch: prompts whose answers are decoded together. It decides nothing but rounding.
         sweep_prompts: of each kind, medical and general, so many prompts are drawn for layers.
-        sweep_tokens: layers are measured on so many tokens of the answer at most, counted from its first.
+        sweep_tokens: layers are measured on so many tokens of the text at most, counted from its first: of a
+            reasoning, where it has one.
         permutations: orders behind the Shapley shares of each prompt.
         control_prompts: of each kind, so many of the prompts for layers are measured in random adapters too.
         control_kinds: which curves over layers: `single`, `without`, `prefix`. Every further one costs as much again.

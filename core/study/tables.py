@@ -134,6 +134,12 @@ TABLES: dict[str, dict[str, Column]] = {
 
 WITH_HEADINGS = ("kl_sum_with_format", "tokens_with_format")
 """Columns of `answers` that are kept where there are such: ΣKL(tuned‖base) and tokens with headings counted in."""
+BY_PART = {
+    part: (f"nll_base_{part}_sum", f"nll_tuned_{part}_sum", f"{part}_tokens") for part in ("reasoning", "answer")
+}
+"""Part → columns of `answers` that are kept too: −Σ ln p under either model and tokens of it alone; with gaps where a
+text has none of it."""
+_KEPT = (*WITH_HEADINGS, *(column for columns in BY_PART.values() for column in columns))
 KEYS = {
     "prompts": ("document",),
     "answers": ("document", "whose"),
@@ -165,7 +171,7 @@ def empty_table(name: str) -> pd.DataFrame:
 
 
 def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The columns of a table, in order, after a look at them; all others but `WITH_HEADINGS` are left out.
+    """The columns of a table, in order, after a look at them; of others `WITH_HEADINGS` and `BY_PART` alone are kept.
 
     Raises:
         ArgumentError: there is no such table.
@@ -175,7 +181,7 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(f"The table {name} lacks {', '.join(missing)}.", "Run the study again.")
-    more = [column for column in WITH_HEADINGS if name == "answers" and column in frame.columns]
+    more = [column for column in _KEPT if name == "answers" and column in frame.columns]
     found = frame[[*columns, *more]]
     for column, of in columns.items():
         if len(found) and not _IS_KIND[of.kind](found[column]):

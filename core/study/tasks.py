@@ -106,7 +106,7 @@ class Visit:
     def results(self, pair: Pair, settings: StudySettings, progress: Progress | None = None) -> Iterator[Visited]:
         """Grafts every set; one result."""
         asked = prompt_of(pair, self.prompt, settings)
-        text = reference_ids(pair, asked, self.prompt.row.answer or "") if self.text is None else self.text
+        text = reference_ids(pair, asked, self.prompt.row) if self.text is None else self.text
         ids, predicted = swept_text(pair, asked, text, settings)
         n = len(predicted)
         tell = partial(progress, "sets of layers") if progress else None

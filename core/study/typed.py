@@ -8,10 +8,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from core.pair.home import ASSETS
-from core.study.choice import PRESETS, CorpusChoice
+from core.study.choice import PRESETS, SHIPPED, CorpusChoice
 from core.study.runner import choice_from, settings_from
 from core.study.settings import StudySettings
 
+FIRST_WITH_REASONING = 7
+"""Form of the first studies that read a reasoning."""
 _PLAIN = {"label": "name", "kind": "kind", "rows": "rows", "split": "split", "config": "config", "revision": "revision"}
 
 
@@ -33,7 +35,8 @@ def corpus_text(choice: CorpusChoice) -> str:
 def study_line(record: dict[str, Any]) -> str:
     """The line that runs a study with this record's settings again, in another folder."""
     settings, pair = settings_from(record), choice_from(record)
-    words = ["python", "-m", "core", "study", "run", "FOLDER", "--corpus", *map(corpus_text, settings.corpora)]
+    corpora = [corpus_text(_as_read(choice, record["schema_version"])) for choice in settings.corpora]
+    words = ["python", "-m", "core", "study", "run", "FOLDER", "--corpus", *corpora]
     plain = StudySettings(settings.corpora)
     for field in fields(StudySettings):
         value = getattr(settings, field.name)
@@ -50,11 +53,18 @@ def study_line(record: dict[str, Any]) -> str:
     return shlex.join([*words, *halves, *where, *dtype])
 
 
+def _as_read(choice: CorpusChoice, form: int) -> CorpusChoice:
+    """A corpus as studies of this form read it: earlier ones read no reasoning, which shipped rows have not."""
+    if form >= FIRST_WITH_REASONING or _base(choice)[0].startswith(SHIPPED):
+        return choice
+    return replace(choice, columns=(*choice.columns, ("reasoning", "")))
+
+
 def _base(choice: CorpusChoice) -> tuple[str, CorpusChoice]:
     """The name a corpus goes by, and what that name alone means."""
     for kind in ("medical", "general"):
         if choice.path.parts[-3:] == (ASSETS.name, "corpora", f"{kind}.jsonl"):  # wherever the project lay
-            return f"shipped:{kind}", CorpusChoice(choice.path, label=kind, kind=kind)
+            return f"{SHIPPED}{kind}", CorpusChoice(choice.path, label=kind, kind=kind)
     for name, preset in PRESETS.items():
         if (preset.only, preset.fixed_options) == (choice.only, choice.fixed_options) and preset.label == choice.label:
             at = "" if preset.path == choice.path else f",at={str(choice.path).removeprefix('hub:')}"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.errors import TooLongError
-from core.pair.parts import RESPONSE_HEADING, THINK_CLOSE, THINKING_HEADING, Part
+from core.pair.parts import Part, answer_text
 from core.pair.prompts import Message, PromptBuilder
 from core.train.rows import Row
 
@@ -35,15 +35,6 @@ class Example:
     parts: tuple[Part, ...]
 
 
-def answer_text(row: Row, opens_reasoning: bool) -> str:
-    """What the assistant is to write: reasoning under headings or in think marks, plain answers otherwise."""
-    if opens_reasoning:
-        return f"{row.reasoning}\n{THINK_CLOSE}\n\n{row.answer}"
-    if row.reasoning:
-        return f"{THINKING_HEADING}\n\n{row.reasoning}\n\n{RESPONSE_HEADING}\n\n{row.answer}"
-    return row.answer
-
-
 def encode(row: Row, prompts: PromptBuilder) -> Example:
     """A row through the chat template.
 
@@ -51,7 +42,7 @@ def encode(row: Row, prompts: PromptBuilder) -> Example:
         TooLongError: the row is longer than the model's context.
     """
     prompt = prompts.chat([Message(role="user", content=row.question)])
-    answer = prompts.answer_ids(answer_text(row, prompt.opens_reasoning), end=True)
+    answer = prompts.answer_ids(answer_text(row.reasoning, row.answer, prompt.opens_reasoning), end=True)
     length = len(prompt.ids) + len(answer)
     if length > prompts.max_positions:
         raise TooLongError(f"Row {row.id} has {length:,} tokens.", f"The context holds {prompts.max_positions:,}.")

@@ -29,7 +29,7 @@ DEFAULTS = tuple(name for name in StudySettings((PRESETS["medqa"],)).measurement
 NUMBERS: dict[str, tuple[str, int, int, str]] = {
     "max_new_tokens": ("tokens of an answer", 48, 1024, "Answers are cut off there."),
     "sweep_prompts": ("prompts for layers, of each kind", 10, 1000, "Layers are grafted one by one on these."),
-    "sweep_tokens": ("tokens for layers", 32, 1024, "Of each of these answers, counted from its first."),
+    "sweep_tokens": ("tokens for layers", 32, 1024, "Of each of these texts, from its first: its reasoning first."),
     "permutations": ("orders for Shapley shares", 1, 50, "Per prompt; more make the shares less noisy."),
     "control_prompts": ("prompts for random adapters", 5, 1000, "Of each kind; a verdict needs 10 in all."),
     "random_adapters": ("random adapters", 20, 200, "At least 20, or depth cannot be told from chance at 5 %."),
@@ -93,11 +93,14 @@ def _choose_uploads(skip_bad: bool) -> tuple[tuple[Upload, ...], list[CorpusChoi
     with st.popover("Add questions of your own", width="stretch"):
         st.caption(PRIVACY)
         st.caption(
-            "One question a row, with `question` and `answer`, or `options` and `letter`; UTF-8 JSON lines or CSV."
+            "One question a row, with `question` and `answer` (and the `reasoning` that leads to it), or `options` and "
+            "`letter`; UTF-8 JSON lines or CSV."
         )
         files = st.file_uploader("Files", list(SUFFIXES), accept_multiple_files=True, key="study_files")
         columns = st.text_input(
-            "Columns with other names", key="study_columns", placeholder="question=Question,answer=Response"
+            "Columns with other names",
+            key="study_columns",
+            placeholder="question=Question,reasoning=Complex_CoT,answer=Response",
         )
         uploads: list[Upload] = []
         choices: list[CorpusChoice] = []

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from core.study.choice import parse_corpus
+from core.study.corpora import CorpusRow
 from core.study.settings import StudySettings
 
 MEDICAL = [
@@ -25,6 +26,11 @@ GENERAL = [
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def row_of(fields: dict[str, Any]) -> CorpusRow:
+    """A row of these files, read back."""
+    return CorpusRow(fields["id"], fields["question"], fields["answer"], reasoning=fields.get("reasoning"))
 
 
 def small_settings(folder: Path, **changes: Any) -> StudySettings:

@@ -45,6 +45,21 @@ def test_shared_documents_are_paired(tmp_path: Path) -> None:
     assert not found.unpaired
 
 
+def test_the_same_answer_after_another_reasoning_is_another_text(tmp_path: Path) -> None:
+    tables = only("answers")
+    prompts = tables["prompts"].assign(reasoning=None)
+    thought = prompts.assign(reasoning=prompts["document"].map({"m00": "So.", "m01": "Oh."}))
+    other = thought.assign(reasoning=thought["reasoning"].replace("Oh.", "Well."))
+    earlier, a, b = (
+        study(tmp_path / str(k), {**tables, "prompts": own})
+        for k, own in enumerate((tables["prompts"], thought, other))
+    )
+    everyone = set(prompts["document"])
+    assert set(shared_documents(a, b)["document"]) == everyone - {"m01"}
+    assert set(shared_documents(earlier, a)["document"]) == everyone - {"m00", "m01"}
+    assert set(shared_documents(earlier, earlier)["document"]) == everyone
+
+
 def test_the_centre_of_layers_is_paired(tmp_path: Path) -> None:
     a, b = (study(tmp_path / str(k), only("layers", shift=shift)) for k, shift in enumerate((0.0, 0.3)))
     found = compare(a, b, findings_of(a, QUICK), findings_of(b, QUICK), n_resamples=99)

@@ -1,5 +1,6 @@
 """What stands beside the claims: losses, words and accuracies by hand, and agreement with the claims."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +12,7 @@ from core.study.described import (
     kl_by_part,
     kl_by_text,
     loss_changes,
+    loss_changes_by_part,
     shares_in_top,
     term_ratios,
 )
@@ -36,6 +38,20 @@ def test_the_loss_changes_by_corpus_and_by_fields_that_have_enough_documents() -
     assert medical.estimate.value == pytest.approx(-10 / 40)
     assert (general.estimate.value, general.estimate.low) == (0.5, None)
     assert [(one.group, one.estimate.n) for one in loss_changes(own, PROMPTS, by_field=True)] == [("lungs", 3)]
+
+
+def test_the_loss_on_reasoning_and_on_final_answers_is_of_texts_that_have_both() -> None:
+    own = answers(
+        reasoning_tokens=[20, 0, 10, 0], answer_tokens=[5, 9, 5, 9],
+        nll_base_reasoning_sum=[40, np.nan, 20, np.nan], nll_tuned_reasoning_sum=[34, np.nan, 23, np.nan],
+        nll_base_answer_sum=[10, 99, 10, 99], nll_tuned_answer_sum=[8, 1, 10, 1],
+    )  # fmt: skip
+    found = loss_changes_by_part(own, PROMPTS)
+    assert [(one.corpus, one.what, one.estimate.n) for one in found] == [
+        ("medical", "reasoning", 2), ("medical", "answer", 2),
+    ]  # fmt: skip
+    assert [one.estimate.value for one in found] == pytest.approx([-3 / 30, -2 / 10])
+    assert loss_changes_by_part(answers(reasoning_tokens=[0] * 4, answer_tokens=[9] * 4), PROMPTS) == ()
 
 
 def test_headings_are_shown_apart_where_there_are_any() -> None:

@@ -51,6 +51,43 @@ def test_the_same_rows_come_out_of_every_kind_of_file(tmp_path: Path, name: str)
     assert len({row.id for row in corpus.rows}) == 2
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
+def test_a_reasoning_comes_with_its_answer_or_is_left_out(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = [
+        {
+            "question": "What is asthma?",
+            "reasoning": " Okay, so.\n\nThe lungs. ",
+            "answer": "A disease.",
+            "options": "",
+        },
+        {"question": "Why?", "reasoning": "", "answer": "So.", "options": ""},
+        {"question": "Which?", "reasoning": "Not x.", "answer": "", "options": '["x", "y"]'},
+    ]
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        write(path, *rows)
+    found, without, other = read(path), read(f"{path},reasoning="), read(f"{path},reasoning=question")
+    assert [row.reasoning for row in found.rows] == ["Okay, so.\n\nThe lungs.", None, None]
+    assert [row.answer for row in found.rows] == ["A disease.", "So.", None]
+    assert [row.reasoning for row in without.rows] == [None, None, None]
+    assert [row.reasoning for row in other.rows] == ["What is asthma?", "Why?", None]
+    assert found.sha256 != without.sha256
+
+
+def test_rows_without_a_reasoning_keep_the_hash_they_had() -> None:
+    """What earlier versions wrote into `study.json` of these rows."""
+    hashes = [read_corpus(parse_corpus(f"shipped:{kind}"), 0).sha256 for kind in ("medical", "general")]
+    assert hashes == [
+        "ad2785fdab6fd5ef0d8e0084a5448fdc3528b3ad337c5e356880b17ed64e0403",
+        "9b88d29b7065e3a5e239665d804bc6772767daa9a460b3e96d1fe225d12baa6b",
+    ]
+
+
 def test_shipped_corpora_keep_their_twins_when_few_rows_are_drawn() -> None:
     corpora = read_corpora([parse_corpus(f"shipped:{kind},rows=5") for kind in ("medical", "general")], seed=3)
     assert [corpus.kind for corpus in corpora] == ["medical", "general"]
@@ -91,6 +128,11 @@ def test_options_become_lines_and_the_right_one_a_letter(tmp_path: Path, letter:
         ({"question": 5, "answer": "Yes."}, "'question' is a int"),
         ({"id": "q1", "question": "Why?", "answer": "Yes."}, "line 2 has the id 'q1' of rows.jsonl line 1"),
         ({**GOOD, "id": "q2", "field": "lungs"}, "rows.jsonl line 2 repeats rows.jsonl line 1"),
+        ({"question": "Why?", "reasoning": 5, "answer": "Yes."}, "'reasoning' is a int"),
+        ({"question": "Why?", "reasoning": "<think> So.", "answer": "Yes."}, "'reasoning' holds '<think>'"),
+        ({"question": "Why?", "reasoning": "So. </think> Yes.", "answer": "Yes."}, "'reasoning' holds '</think>'"),
+        ({"question": "?", "reasoning": "So.\n## Final Response\nOh", "answer": "Yes."}, "holds '## Final Response'"),
+        ({**GOOD, "id": "q2", "reasoning": "So."}, "rows.jsonl line 2 repeats rows.jsonl line 1"),
         ({"question": "Why?", "options": ["one"]}, "line 2 has the options A"),
         ({"question": "Why?", "options": list("abcdef")}, "A, B, C, D, E, F"),
         ({"question": "Why?", "options": {"B": "x", "C": "y"}}, "the options B, C"),
@@ -131,6 +173,7 @@ def test_a_file_of_bad_rows_only_holds_nothing(tmp_path: Path) -> None:
         ("rows.csv", "Nothing says whether"),
         ("rows.csv,kind=medicine", "'kind=medicine'"),
         ("rows.csv,kind=medical,rows=0", "'rows=0'"),
+        ("rows.csv,kind=medical,question=", "'question='"),
         ("shipped:surgery", "no corpus 'shipped:surgery'"),
         ("preset:moon", "no preset 'preset:moon'"),
         ("rows.csv,kind=general,at=folder", "at= goes with a preset"),
@@ -187,7 +230,7 @@ HUB_ROWS: dict[str, tuple[str, str, dict[str, Any], CorpusRow]] = {
     "medical-o1": (
         "en", "train",
         {"Question": "What is it?", "Complex_CoT": "Okay, so.", "Response": "Asthma."},
-        CorpusRow("ROW", "What is it?", "Asthma."),
+        CorpusRow("ROW", "What is it?", "Asthma.", reasoning="Okay, so."),
     ),
     "medqa": (
         "default", "test",
@@ -219,6 +262,11 @@ HUB_ROWS: dict[str, tuple[str, str, dict[str, Any], CorpusRow]] = {
         CorpusRow("ROW", "Which?\nA. w\nB. x\nC. y\nD. z", None, ("w", "x", "y", "z"), "A", "astronomy"),
     ),
 }  # fmt: skip
+
+
+def test_the_reasoning_of_a_preset_can_be_left_out(tmp_path: Path) -> None:
+    choice = parse_corpus(f"preset:medical-o1,at={tmp_path},reasoning=")
+    assert dict(choice.columns) == {"question": "Question", "reasoning": "", "answer": "Response"}
 
 
 @pytest.mark.parametrize("name", PRESETS)

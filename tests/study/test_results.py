@@ -109,7 +109,7 @@ def test_the_form_before_is_reported_and_does_not_go_on(folder: Path, tmp_path: 
     for name in ("tokens", "attribution"):
         (there / "tables" / f"{name}.parquet").unlink()
     assert findings_of(read_results(there))
-    with pytest.raises(StudyError, match=r"form 2, and this version goes on with form 6") as caught:
+    with pytest.raises(StudyError, match=r"form 2, and this version goes on with form 7") as caught:
         open_store(there)
     assert "Report it as it is" in caught.value.remedy
 

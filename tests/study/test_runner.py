@@ -41,7 +41,7 @@ from core.study.store import open_store, read_record
 from tests.command import PROJECT, environment
 from tests.conftest import TinyFolders
 from tests.generate.test_memory import full
-from tests.study.runs import GENERAL, MEDICAL, read_table, small_settings, write_rows
+from tests.study.runs import GENERAL, MEDICAL, read_table, row_of, small_settings, write_rows
 from tests.tiny import N_LAYERS
 
 
@@ -92,7 +92,7 @@ def test_every_table_has_rows_and_no_column_is_empty_throughout(whole: tuple[Pat
 
 def test_a_reference_has_the_numbers_of_diff(pair: Pair, whole: tuple[Path, StudySettings]) -> None:
     prompt = asked(pair, MEDICAL[1]["question"])
-    ids = reference_ids(pair, prompt, MEDICAL[1]["answer"])
+    ids = reference_ids(pair, prompt, row_of(MEDICAL[1]))
     found = diff(pair, prompt, ids)
     row = one(read_table(whole[0], "answers"), document="m2", whose="reference")
     tokens = [t for t in found.tokens[len(prompt.ids) :] if t.part in MASKS["response"]]
@@ -127,7 +127,7 @@ def test_a_swept_prompt_has_the_numbers_of_sweep(pair: Pair, whole: tuple[Path, 
     document = one(prompts[prompts.controlled], corpus="general").document
     row = next(row for row in GENERAL if row["id"] == document)
     prompt = asked(pair, row["question"])
-    ids = reference_ids(pair, prompt, row["answer"])[: whole[1].sweep_tokens]
+    ids = reference_ids(pair, prompt, row_of(row))[: whole[1].sweep_tokens]
     parts = pair.prompts.answer_parts(ids, prompt).parts
     predicted = [len(prompt.ids) + k for k, part in enumerate(parts) if part in MASKS["response"]]
     for kind, name in (("single", "single"), ("leave-one-out", "without"), ("prefix", "prefix")):
@@ -174,7 +174,7 @@ def test_letters_are_those_of_the_question_alone(pair: Pair, whole: tuple[Path, 
 
 def test_drift_is_that_of_the_lens(pair: Pair, whole: tuple[Path, StudySettings]) -> None:
     prompt = asked(pair, MEDICAL[0]["question"])
-    ids = (*prompt.ids, *reference_ids(pair, prompt, MEDICAL[0]["answer"]))
+    ids = (*prompt.ids, *reference_ids(pair, prompt, row_of(MEDICAL[0])))
     parts = pair.prompts.answer_parts(ids[len(prompt.ids) :], prompt).parts
     predicted = [len(prompt.ids) + k for k, part in enumerate(parts) if part in MASKS["response"]]
     found = lens(pair, ids, predicted)

@@ -29,7 +29,7 @@ from core.study.settings import REACHES, StudySettings
 from core.study.written import models_of
 from tests import oracle
 from tests.conftest import TinyFolders
-from tests.study.runs import GENERAL, MEDICAL, read_table, small_settings
+from tests.study.runs import GENERAL, MEDICAL, read_table, row_of, small_settings
 from tests.tiny import N_LAYERS, build_adapter, build_base
 
 MEASURED = ("reference", "answers", "cross", "layers", "smallest", "patches")
@@ -48,7 +48,7 @@ def study(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, S
 def swept(pair: Pair, document: str, settings: StudySettings) -> tuple[tuple[int, ...], list[int]]:
     row = QUESTIONS[document]
     prompt = pair.prompts.chat([Message(role="user", content=row["question"])])
-    ids = reference_ids(pair, prompt, row["answer"])[: settings.sweep_tokens]
+    ids = reference_ids(pair, prompt, row_of(row))[: settings.sweep_tokens]
     parts = pair.prompts.answer_parts(ids, prompt).parts
     return (*prompt.ids, *ids), [len(prompt.ids) + k for k, part in enumerate(parts) if part in MASKS["response"]]
 

@@ -33,7 +33,7 @@ from core.study.ranking import Ranking, rank_units
 from core.study.runner import StudyProgress, resume_study, run_study
 from core.study.schema import VISITED
 from core.study.settings import StudySettings
-from tests.study.runs import GENERAL, MEDICAL, read_table, small_settings
+from tests.study.runs import GENERAL, MEDICAL, read_table, row_of, small_settings
 from tests.study.simulated import FLOORS, sets_of, tables_of
 from tests.tiny import N_LAYERS
 
@@ -122,7 +122,7 @@ def function_of(pair: Pair, document: str, folder: Path, settings: StudySettings
     prompts = read_table(folder, "prompts").set_index("document")
     asked = pair.prompts.chat([Message(role="user", content=prompts.question[document])])
     if "answer" in row:
-        text: Sequence[int] = reference_ids(pair, asked, row["answer"])
+        text: Sequence[int] = reference_ids(pair, asked, row_of(row))
     else:
         answers = read_table(folder, "answers")
         text = answers[(answers.document == document) & (answers.whose == "tuned")].ids.iloc[0].tolist()

@@ -22,7 +22,7 @@ from core.study.runner import run_study
 from core.study.settings import StudySettings
 from tests import oracle
 from tests.conftest import TinyFolders
-from tests.study.runs import MEDICAL, read_table, small_settings
+from tests.study.runs import MEDICAL, read_table, row_of, small_settings
 from tests.tiny import N_LAYERS
 
 
@@ -36,7 +36,7 @@ def study(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, S
 
 def asked(pair: Pair) -> tuple[Prompt, tuple[int, ...]]:
     prompt = pair.prompts.chat([Message(role="user", content=MEDICAL[0]["question"])])
-    return prompt, tuple(reference_ids(pair, prompt, MEDICAL[0]["answer"]))
+    return prompt, tuple(reference_ids(pair, prompt, row_of(MEDICAL[0])))
 
 
 def test_tokens_are_those_of_plain_models(pair: Pair, study: tuple[Path, StudySettings], folders: TinyFolders) -> None:

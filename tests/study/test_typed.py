@@ -17,6 +17,8 @@ from tests.study.made_up import record_of
 CORPORA = [
     "shipped:medical,rows=14",
     "shipped:general",
+    "thought.jsonl,kind=medical,reasoning=Why,name=x",
+    "preset:medical-o1,reasoning=,rows=9",
     "cases.csv,kind=medical,question=Q,answer=A,rows=200,bad=skip",
     "rows.jsonl,kind=general,name=mine",
     "hub:some/set,kind=medical,split=test,config=en,revision=abc",
@@ -30,6 +32,17 @@ CORPORA = [
 def test_a_corpus_is_typed_as_it_was_read(typed: str) -> None:
     choice = parse_corpus(typed)
     assert parse_corpus(corpus_text(choice)) == choice
+
+
+def test_a_study_that_read_no_reasoning_reads_none_again() -> None:
+    """Before form 7 no column held one, whatever the rows have; the preset knew two columns."""
+    typed = ["shipped:medical", "preset:medical-o1,rows=5", "rows.jsonl,kind=general"]
+    now = tuple(parse_corpus(one) for one in typed)
+    then = (now[0], replace(now[1], columns=(("answer", "Response"), ("question", "Question"))), now[2])
+    for form, choices, more in ((7, now, ("", "", "")), (6, then, ("", ",reasoning=", ",reasoning="))):
+        line = study_line(record_of(settings=to_plain(StudySettings(choices)), schema_version=form))
+        read = _settings(parsed(line)).corpora
+        assert read == tuple(parse_corpus(one + end) for one, end in zip(typed, more, strict=True))
 
 
 def parsed(line: str) -> argparse.Namespace:

@@ -7,8 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from core.errors import TooLongError
+from core.pair.parts import answer_text
 from core.pair.prompts import PromptBuilder
-from core.train.encode import Example, answer_text, collate, encode
+from core.train.encode import Example, collate, encode
 from core.train.rows import Row
 
 REASONED = Row("r", "What is asthma?", "Okay, the lungs.", "A disease of the airways.")
@@ -53,7 +54,7 @@ def test_the_prompt_is_the_chat_template_and_the_answer_follows(llama: PromptBui
 def test_reasoning_goes_under_headings_where_the_template_opens_none(llama: PromptBuilder) -> None:
     encoded = encode(REASONED, llama)
     written = "## Thinking\n\nOkay, the lungs.\n\n## Final Response\n\nA disease of the airways."
-    assert answer_text(REASONED, opens_reasoning=False) == written
+    assert answer_text(REASONED.reasoning, REASONED.answer, opened=False) == written
     assert text_of(llama, encoded.ids[encoded.n_prompt :]) == written + "<|im_end|>"
     in_order = [part for part, before in zip(encoded.parts, (None, *encoded.parts), strict=False) if part != before]
     assert in_order == ["format", "reasoning", "format", "answer", "end"]
