@@ -181,7 +181,7 @@ def _side(one: Finding | None) -> tuple[str, str]:
 
 def _documents(found: Comparison, figures: Mapping[str, Figure]) -> tuple[Block, ...]:
     counts = ", ".join(f"{n} {kind}" for kind, n in found.shared.items())
-    shared = f"Both studies have the same question and reference answer in {counts} documents."
+    shared = f"Both studies have the same question and reference text in {counts} documents."
     blocks: list[Block] = [Text(shared if found.paired else f"Shared questions: {counts}.", small=not found.paired)]
     if found.paired:
         blocks += [*_differences(found.paired), *_picture("differences", figures)]
