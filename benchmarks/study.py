@@ -1,9 +1,10 @@
 """How much of its time a study spends on the models, and whether its memory stays flat.
 
-`python -m benchmarks.study [--rows 8] [--only speed memory] [--print-only]`. Speed: a study of the demo pair against
-the same answers, scores, sweeps, shares, random adapters and sets asked for directly, on the same prompts, in the same
-process; nothing is labelled, tabled or kept there. Memory: what is resident after 100 and after 1,000 prompts of a
-study, on a small random pair of the demo pair's architecture. Take the figures on an otherwise idle machine.
+`python -m benchmarks.study [--rows 8] [--swept 2] [--only speed memory] [--print-only]`. Speed: a study of the demo
+pair against the same answers, scores, sweeps, shares, random adapters and sets asked for directly, on the same prompts,
+in the same process; nothing is labelled, tabled or kept there. Memory: what is resident after 100 and after 1,000
+prompts of a study, on a small random pair of the demo pair's architecture; with `OMP_NUM_THREADS=1` it takes minutes
+instead of an hour. Take the figures on an otherwise idle machine.
 """
 
 import argparse
@@ -52,13 +53,15 @@ COUNTS = (100, 1000)
 _KINDS = {"single": "single", "without": "leave-one-out", "prefix": "prefix"}
 
 
-def speed(rows: int) -> dict[str, Any]:
-    """A study's prompts a second against what the models alone reach."""
+def speed(rows: int, swept: int) -> dict[str, Any]:
+    """A study's prompts a second against what the models alone reach; sets are sought where there are two halves."""
     pair = load_pair("demo")
     corpora = tuple(parse_corpus(f"shipped:{kind},rows={rows}") for kind in ("medical", "general"))
     settings = StudySettings(
-        corpora, max_new_tokens=32, sweep_prompts=1, sweep_tokens=24, control_prompts=1, random_adapters=4
+        corpora, max_new_tokens=32, sweep_prompts=swept, sweep_tokens=24, control_prompts=1, random_adapters=4
     )
+    if swept < 2:
+        settings = replace(settings, measurements=tuple(name for name in settings.measurements if name != "sets"))
     prompts = study_prompts(read_corpora(corpora, 0), settings)
     alone(pair, prompts[:2], replace(settings, random_adapters=1))  # memory is taken and kernels are chosen once
     started = time.perf_counter()
@@ -109,10 +112,10 @@ def controls(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings:
     """Sweeps of random adapters, and a set for every reach in each and in the fine-tune."""
     plans = [p for kind in settings.control_kinds for p in sweep_plans(_KINDS[kind], pair.n_layers)]
     third = units_of(pair.n_layers, "layer")[::3]
-    SetFunction(pair, ids, predicted).k([third] * len(REACHES))
-    for number in range(settings.random_adapters):
-        changed = random_adapter(pair, number)
+    adapters = [pair, *(random_adapter(pair, number) for number in range(settings.random_adapters))]
+    for changed in adapters[1:]:
         sweep(changed, ids, predicted, plans)
+    for changed in adapters if settings.measures("sets") else ():
         SetFunction(changed, ids, predicted).k([third] * len(REACHES))
 
 
@@ -136,6 +139,8 @@ def layers(pair: Pair, ids: Sequence[int], predicted: Sequence[int], settings: S
     )
     random_sets(function, units, steps[-1].size, 2 * len(REACHES) * settings.random_sets, seed)
     grid(pair, ids, predicted, SITE, range(pair.n_layers), range(max(predicted)))
+    if not settings.measures("sets"):
+        return
     orders = draw_permutations(len(units), len(REACHES) * (1 + settings.random_sets), seed)
     SetFunction(pair, ids, predicted).k([[units[k] for k in orders[0][:size]] for size in range(1, len(units) + 1)])
     SetFunction(pair, ids, predicted).k([[units[k] for k in order[: len(units) // 3]] for order in orders])
@@ -177,12 +182,13 @@ def main() -> None:
     """Measures what was asked for and writes it down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=8, help="of each corpus, for the speed")
+    parser.add_argument("--swept", type=int, default=2, help="of each corpus, prompts whose layers are measured")
     parser.add_argument("--only", nargs="+", choices=("speed", "memory"), default=["speed", "memory"])
     parser.add_argument("--print-only", action="store_true", help="keep nothing in results/")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
     if "speed" in arguments.only:
-        figures["speed"] = speed(arguments.rows)
+        figures["speed"] = speed(arguments.rows, arguments.swept)
     if "memory" in arguments.only:
         figures["memory"] = memory()
     if arguments.print_only:

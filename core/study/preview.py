@@ -188,9 +188,9 @@ def _seconds_visit(
     progress: Progress | None,
 ) -> float | None:
     """Seconds a visit for sets of layers, of as many as there will be; which layers they hold does not matter."""
-    prompt = next((one for one in usable if one.row.answer), None)
-    if prompt is None:
+    if not usable:
         return None
+    prompt = next((one for one in usable if one.row.answer), None) or _answered(usable[0], settings)
     tell = partial(_tell, progress, "visit")
     # All sets of one half and of the other, which come in two visits.
     seconds = _timed_visit(pair, prompt, _some_sets(pair, settings), settings, tell) / 2
@@ -202,6 +202,12 @@ def _seconds_visit(
         scale = (1 + settings.random_adapters) / (1 + few)
         seconds += expected["adapter_sets"] * scale * _timed_visit(pair, prompt, sets, settings, tell)
     return seconds / sum(expected.values())
+
+
+def _answered(prompt: StudyPrompt, settings: StudySettings) -> StudyPrompt:
+    """The prompt with an answer of some length, where the fine-tuned model's own will be measured."""
+    n_tokens = min(settings.sweep_tokens, settings.max_new_tokens)
+    return replace(prompt, row=replace(prompt.row, answer=" ".join(["the"] * n_tokens)))
 
 
 def _some_sets(pair: Pair, settings: StudySettings) -> list[AskedSet]:

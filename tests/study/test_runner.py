@@ -34,6 +34,7 @@ from core.pair.routes import prefill
 from core.study.choice import parse_corpus
 from core.study.engines import LocalEngine
 from core.study.measure_prompt import reference_ids
+from core.study.preview import preview_study
 from core.study.runner import StudyProgress, resume_study, run_study
 from core.study.schema import TABLES, VISITED
 from core.study.settings import StudySettings, from_plain, to_plain
@@ -231,6 +232,19 @@ def test_the_time_left_counts_what_prompts_cost_and_not_how_many(pair: Pair, tmp
     plain = max(share for share, layers in zip(spent, swept, strict=True) if not layers)
     assert min(share for share, layers in zip(spent, swept, strict=True) if layers) > 2 * plain
     assert read_record(tmp_path / "s")["runs"][-1]["seconds_left"] == 0
+
+
+def test_a_preview_times_sets_where_no_row_has_an_answer(pair: Pair, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, measurements=("answers", "layers", "sets"))
+    for name in ("medical", "general"):
+        options = {"options": ["heart", "lungs", "blood"], "letter": "B"}
+        rows = [{"id": f"{name}{k}", "question": f"Which {name} one is number {k}?", **options} for k in range(2)]
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    found = preview_study(pair, settings)
+    assert found.visits
+    assert found.seconds_visit
+    assert found.seconds is not None
+    assert found.seconds > found.visits * found.seconds_visit
 
 
 def test_studies_with_other_seeds_have_other_random_adapters(tmp_path: Path) -> None:
