@@ -20,7 +20,11 @@ from tests.command import run_process
 from tests.conftest import TinyFolders
 from tests.study.runs import MEDICAL, read_table, small_settings, write_rows
 
-with_ray = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+with_ray = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.parametrize("folders", ["llama"], indirect=True),  # who measures does not ask what is measured
+]
 
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

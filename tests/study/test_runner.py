@@ -293,6 +293,7 @@ def n_done(folder: Path) -> int:
     return int(record["done"] + record["sets_done"])
 
 
+@pytest.mark.parametrize("folders", ["llama"], indirect=True)
 @pytest.mark.parametrize("after", [2, 7, 10])
 def test_a_killed_study_resumes_to_the_same_tables_and_has_no_row_twice(
     pair: Pair, folders: TinyFolders, whole: tuple[Path, StudySettings], tmp_path: Path, after: int
@@ -340,6 +341,7 @@ sqlite3.connect, os.replace = watched, replacing
 """
 
 
+@pytest.mark.parametrize("folders", ["llama"], indirect=True)
 @pytest.mark.parametrize(("where", "nth"), [("commit", 3), ("commit", 9), ("study.json", 1), (".parquet", 4)])
 def test_killed_just_before_something_is_written_it_resumes_to_the_same_tables(
     pair: Pair, folders: TinyFolders, whole: tuple[Path, StudySettings], tmp_path: Path, where: str, nth: int
