@@ -228,5 +228,6 @@ def _stopping() -> Iterator[threading.Event]:
 
 def _tell(progress: StudyProgress) -> None:
     left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    sets = f"sets on {progress.sets_done} of {progress.sets_of}, " if progress.done == progress.of else ""
+    visits = progress.sets_of and progress.done == progress.of
+    sets = f"sets on {progress.sets_done} of {progress.sets_of}, " if visits else ""
     say(f"{progress.done} of {progress.of} prompts, {sets}{(progress.per_second or 0) * 60:.1f} a minute{left}")

@@ -56,7 +56,10 @@ def read_results(folder: Path) -> Results:
     record = read_record(folder)
     files = sorted((folder / "tables").glob("*.parquet"))
     if not files:
-        raise StudyError(f"The study in {folder} has no tables yet.", "Let it run to its end, or stop it once.")
+        raise StudyError(
+            f"The study in {folder} has no tables yet.",
+            "Resume it where it was killed; let it run to its end, or stop it once.",
+        )
     try:
         tables = {path.stem: pd.read_parquet(path) for path in files}
     except (OSError, ValueError) as error:
