@@ -18,6 +18,8 @@ VARIANT_COLOURS = ("#00916A", "#9C6B0A", "#B8477E", GREY)
 _SHAPES = ("circle", "square", "diamond", "triangle-up")
 _NONE = {"strokeDash": [4, 3], "color": "#9AA3AD"}
 _WIDTH = 470
+_ROUNDING = 1e-9
+"""Of the largest end: less is the rounding of equal numbers, and no width to draw."""
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
@@ -74,13 +76,13 @@ def interval_chart(
     offset = alt.YOffset("series:N", sort=names) if len(names) > 1 else alt.YOffset()
     marks = [] if none is None else [none]
     low, high = whole or (min([*starts, *marks]), max([*ends, *marks]))
+    if high - low <= _ROUNDING * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
     room = 1 - (12 + 5.6 * max((len(row["words"]) for row in own), default=0)) / _WIDTH
     axis = alt.Axis(format="%") if percent else alt.Axis()
     if whole is not None:
         axis = alt.Axis(values=[low + k * (high - low) / 10 for k in range(11)], format=".1f")
-    domain = alt.Scale(
-        domain=[low - 0.03 * (high - low), low + ((high - low) or 1.0) / max(room, 0.3)], nice=False, zero=False
-    )
+    domain = alt.Scale(domain=[low - 0.03 * (high - low), low + (high - low) / max(room, 0.3)], nice=False, zero=False)
     x = alt.X("value:Q", title=x_title, axis=axis, scale=domain)
     tip = ["label:N", "series:N", *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("value", "low", "high"))]
     layers = [alt.Chart(alt.Data(values=[{"at": none}])).mark_rule(**_NONE).encode(x="at:Q")] if marks else []
