@@ -53,8 +53,10 @@ def study_prompts(corpora: Sequence[Corpus], settings: StudySettings) -> tuple[S
         own = [place for place, (corpus, _) in enumerate(ordered) if corpus.kind == kind]
         # By number within the kind, so that of two files of twins the same lines are drawn.
         order = Random(f"{settings.seed} layers").sample(range(len(own)), len(own))
-        swept |= {own[k] for k in order[: settings.sweep_prompts]}
-        controlled |= {own[k] for k in order[: min(settings.control_prompts, settings.sweep_prompts)]}
+        n_swept = settings.sweep_prompts if settings.sweeps else 0
+        swept |= {own[k] for k in order[:n_swept]}
+        n_controlled = min(settings.control_prompts, n_swept) if settings.measures("controls") else 0
+        controlled |= {own[k] for k in order[:n_controlled]}
     lettered = [place for place, (_, row) in enumerate(ordered) if row.letter is not None and row.offered() is not None]
     doubted = set(lettered[::NOISE_EVERY])
     names = _documents(ordered)

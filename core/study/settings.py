@@ -128,6 +128,11 @@ class StudySettings:
         return name in self.measurements
 
     @property
+    def sweeps(self) -> bool:
+        """Whether anything is measured on the prompts drawn for layers."""
+        return any(map(self.measures, ("layers", "attribution", "shapley", "smallest", "patches")))
+
+    @property
     def writes(self) -> str | None:
         """The layers of the hybrid that writes too; None where none does."""
         return self.hybrid if self.measures("cross") else None

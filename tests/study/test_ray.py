@@ -109,7 +109,7 @@ class TestRay:
             done = run_process(
                 "study", "run", str(tmp_path / "ray"), "--base", str(folders.base), "--tuned", str(folders.tuned),
                 "--corpus", *corpora, "--measure", "reference,answers", "--max-new-tokens", "9", "--batch", "2",
-                "--sweep-prompts", "2", "--control-prompts", "1", "--engine", "ray", "--workers", "2",
+                "--engine", "ray", "--workers", "2",
                 "--address", cluster.address_info["address"], "--json",
             )  # fmt: skip
         finally:

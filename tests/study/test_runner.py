@@ -234,6 +234,22 @@ def test_the_time_left_counts_what_prompts_cost_and_not_how_many(pair: Pair, tmp
     assert read_record(tmp_path / "s")["runs"][-1]["seconds_left"] == 0
 
 
+@pytest.mark.parametrize(
+    ("measurements", "counts"),
+    [
+        (("reference",), (0, 0)),
+        (("reference", "layers"), (4, 0)),
+        (("layers", "controls"), (4, 2)),
+        (("patches",), (4, 0)),
+    ],
+)
+def test_a_preview_counts_the_prompts_whose_layers_are_asked_for(
+    pair: Pair, tmp_path: Path, measurements: tuple[str, ...], counts: tuple[int, int]
+) -> None:
+    found = preview_study(pair, small_settings(tmp_path, measurements=measurements), timed=False)
+    assert (found.swept, found.controlled) == counts
+
+
 def test_a_preview_times_sets_where_no_row_has_an_answer(pair: Pair, tmp_path: Path) -> None:
     settings = small_settings(tmp_path, measurements=("answers", "layers", "sets"))
     for name in ("medical", "general"):
