@@ -54,7 +54,8 @@ def lettered(options: Mapping[str, str]) -> str:
 def all_bad(bad: Sequence[DataError], name: str) -> DataError:
     """One error that names every bad row, up to a screenful."""
     if len(bad) == 1:
-        return bad[0]
+        left_out = "Or add ,bad=skip after the file's name to leave it out."
+        return DataError(bad[0].message, f"{bad[0].remedy} {left_out}".strip())
     lines = [f"- {error.message}" for error in bad[:SHOWN_BAD]]
     more = f"\n… and {len(bad) - SHOWN_BAD} more" if len(bad) > SHOWN_BAD else ""
     return DataError(

@@ -10,7 +10,7 @@ from core.present.colour import Themed
 from core.present.study_figures import FIGURE_OF
 from core.study.claims_words import SLOPES
 from core.study.findings import QUESTIONS
-from core.study.verdicts import LEVEL, Finding, Verdict, number, p_clause
+from core.study.verdicts import LEVEL, Finding, Verdict, n_clause, number, p_clause
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _card(one: Finding, figures: set[str]) -> Card:
 def _interval(one: Finding) -> str:
     if one.interval is None:
         return ""
-    words = f"95 % interval {number(one.interval[0])} to {number(one.interval[1])}, n = {one.n}"
+    words = f"95 % interval {number(one.interval[0])} to {number(one.interval[1])}, {n_clause(one.n)}"
     return words if one.p_corrected is None else f"{words}, {p_clause(one.p_corrected)} corrected"
 
 

@@ -31,6 +31,7 @@ _CURVES = {
     "drift": "‖h_t − h_b‖/‖h_b‖ (ratio)",
     "cosine": "1 − cos(h_t, h_b)",
 }
+_TOO_SHORT = f"Intervals of fewer than {FEWEST_DOCUMENTS} documents are too short."
 _LIMIT = "Two intervals that overlap do not show that the studies agree; the difference is the comparison."
 
 
@@ -167,7 +168,13 @@ def _differing(found: Comparison) -> Block:
 def _claims(found: Comparison, figures: Mapping[str, Figure]) -> tuple[Block, ...]:
     rows = tuple((f"{pair.number} {pair.claim}", *_side(pair.a), *_side(pair.b)) for pair in found.claims)
     table = Table(("claim", "A", "effect", "B", "effect"), rows)
-    return (table, *_picture("claims", figures))
+    return (table, Text(_own_documents(found), small=True), *_picture("claims", figures))
+
+
+def _own_documents(found: Comparison) -> str:
+    few = any(side is not None and side.n < FEWEST_DOCUMENTS for pair in found.claims for side in (pair.a, pair.b))
+    own = "Each study's effects are over its own documents; what both measured on the same ones stands further down."
+    return f"{own} {_TOO_SHORT}" if few else own
 
 
 def _side(one: Finding | None) -> tuple[str, str]:
@@ -206,7 +213,7 @@ def _differences(rows: Sequence[Difference]) -> tuple[Block, ...]:
 def few_documents(rows: Sequence[Difference]) -> str:
     """What to keep in mind where differences are of few documents; empty where none is."""
     few = any(one.difference.n < FEWEST_DOCUMENTS for one in rows)
-    return f"Intervals of fewer than {FEWEST_DOCUMENTS} documents are too short." if few else ""
+    return _TOO_SHORT if few else ""
 
 
 def n_words(one: Difference) -> str:

@@ -190,7 +190,7 @@ def _sentence(one: Measured, verdict: Verdict, ends: tuple[float, float] | None,
     effect = f"{number(one.effect.value)} {one.unit}"
     if ends is not None:
         p = "" if p_corrected is None else f"; {p_clause(p_corrected)} corrected"
-        effect += f" (95 % interval {number(ends[0])} to {number(ends[1])}; n = {one.n}{p})"
+        effect += f" (95 % interval {number(ends[0])} to {number(ends[1])}; {n_clause(one.n)}{p})"
     return f"{one.claim}: {verdict}; {effect}; {one.words}."
 
 
@@ -225,6 +225,11 @@ def _would_change(
 def number(value: float) -> str:
     """A number with three significant digits, without an exponent where that is readable."""
     return f"{value:.3g}".replace("-", "−")
+
+
+def n_clause(n: int) -> str:
+    """How many documents an interval is of, and that it is too short where they are few."""
+    return f"n = {n}, too few: the interval is too short" if n < FEWEST_DOCUMENTS else f"n = {n}"
 
 
 def p_clause(p: float) -> str:

@@ -207,6 +207,7 @@ def test_a_comparison_draws_both(
     document = comparison_document(compared, results, other, drawn, ["study", "compare", "a", "b"])
     page = DocumentFile(document, "both").as_file("html").decode()
     assert "other/id" in page
+    assert ("Intervals of fewer than 10 documents are too short." in page) == any(one.n < 10 for one in found)
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     outline = Outline()
     outline.feed(page)

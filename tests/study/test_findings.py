@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from core.errors import ArgumentError, DataError
+from core.present.study_cards import cards_of
 from core.study.findings import Finding, Settings, findings
 from core.study.resampling import Estimate
 from core.study.tables import KEYS, TABLES, checked, empty_table
@@ -68,6 +69,13 @@ def test_the_rules_case_by_case(one: Measured, verdict: str) -> None:
     assert finding.sentence.startswith(f"It does: {verdict}; ")
     assert finding.sentence.endswith("; it did.")
     assert finding.would_change_it
+
+
+def test_an_interval_of_few_documents_is_said_to_be_too_short_wherever_it_stands() -> None:
+    for n, said in ((9, True), (10, False)):
+        (finding,) = settle([measured(0.05, 0.5, n=n)])
+        (card,) = cards_of([finding])
+        assert ["too short" in words for words in (finding.sentence, card.interval)] == [said, said]
 
 
 def test_primary_claims_are_corrected_within_their_question_and_others_together() -> None:

@@ -147,7 +147,7 @@ def test_a_bad_row_is_named_and_refused_or_skipped(tmp_path: Path, line: object,
     with pytest.raises(DataError) as caught:
         read(path)
     assert says in caught.value.message
-    assert caught.value.remedy
+    assert caught.value.remedy.endswith("add ,bad=skip after the file's name to leave it out.")
     corpus = read(f"{path},bad=skip")
     assert [row.id for row in corpus.rows] == ["q1"]
     assert len(corpus.bad) == 1
