@@ -18,6 +18,8 @@ VARIANT_COLOURS = ("#00916A", "#9C6B0A", "#B8477E", GREY)
 _SHAPES = ("circle", "square", "diamond", "triangle-up")
 _NONE = {"strokeDash": [4, 3], "color": "#9AA3AD"}
 _WIDTH = 470
+_MANY = 20
+"""Labels of one line and one series: more of them stand closer together."""
 _ROUNDING = 1e-9
 """Of the largest end: less is the rounding of equal numbers, and no width to draw."""
 
@@ -73,7 +75,8 @@ def interval_chart(
     y = alt.Y(
         "label:N", title=None, sort=labels, axis=alt.Axis(labelExpr=lines, labelLimit=270, domain=False, ticks=False)
     )
-    offset = alt.YOffset("series:N", sort=names) if len(names) > 1 else alt.YOffset()
+    lines_a_label = len({(row["label"], row["series"]) for row in rows}) / max(1, len(labels))
+    offset = alt.YOffset("series:N", sort=names) if lines_a_label > 1 else alt.YOffset()
     marks = [] if none is None else [none]
     low, high = whole or (min([*starts, *marks]), max([*ends, *marks]))
     if high - low <= _ROUNDING * max(1.0, abs(high)):
@@ -97,8 +100,9 @@ def interval_chart(
             x=alt.X("end:Q", title=x_title, scale=domain), y=y, yOffset=offset, text="words:N"
         ),
     ]
-    per = len({(row["label"], row["series"]) for row in rows}) / max(1, len(labels))
-    return alt.layer(*layers).properties(width=_WIDTH, height=len(labels) * (14 + 20 * max(1.0, per)))
+    many = len(labels) > _MANY and lines_a_label <= 1 and not any("\n" in label for label in labels)
+    step = 20.0 if many else 14 + 20 * max(1.0, lines_a_label)
+    return alt.layer(*layers).properties(width=_WIDTH, height=len(labels) * step)
 
 
 def _layer_axis() -> alt.Y:
