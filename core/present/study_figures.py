@@ -39,7 +39,7 @@ from core.study.described import (
 from core.study.frames import TIMES_NOISE
 from core.study.resampling import Estimate
 from core.study.results import Results
-from core.study.verdicts import Finding
+from core.study.verdicts import Finding, number
 
 _FIGURES = {
     "1": "loss loss-by-field choices",
@@ -193,11 +193,16 @@ def _kl_by_text(found: Sequence[Described], noise: str, hybrid: str, source: Sou
 
 
 def _terms(found: Sequence[Described], noise: str, source: Source) -> dict[str, Figure]:
-    rows = [_row(TEXTS[one.corpus, one.group], one.what, one.estimate) for one in found]
+    rows = [
+        _row(
+            TEXTS[one.corpus, one.group], one.what, one.estimate, f"{number(one.estimate.value)} (n = {one.estimate.n})"
+        )
+        for one in found
+    ]
     first = next((one for one in found if one.what == "matched and adjusted"), None)
     title = "Medical words against other words like them"
     if first is not None:
-        title += f": {signed(first.estimate.value)} times, in {TEXTS[first.corpus, first.group]}"
+        title += f": {number(first.estimate.value)} times, in {TEXTS[first.corpus, first.group]}"
     legend = (
         "Ratio of geometric means of ΣKL(tuned‖base) a word, medical over other words; 1 is no difference. Matched: on "
         "base entropy, everyday frequency, place and tokens, inside each document; adjusted: for what matching left. "

@@ -61,9 +61,9 @@ def texts_in_words(rows: pd.DataFrame, prompts: pd.DataFrame) -> str:
 def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Settings) -> list[Measured]:
     """The claims of question 4 for which there are rows."""
     states, found = tables["representations"], []
-    for number_, measure, words, floor in (
-        ("4a", "drift_norm", "States move further", floors.drift_norm),
-        ("4b", "drift_cosine", "States turn further", floors.drift_cosine),
+    for number_, measure, formula, words, floor in (
+        ("4a", "drift_norm", "‖h_t − h_b‖/‖h_b‖", "States move further", floors.drift_norm),
+        ("4b", "drift_cosine", "1 − cos(h_t, h_b)", "States turn further", floors.drift_cosine),
     ):
         if not len(states):
             continue
@@ -75,7 +75,7 @@ def moving(tables: Mapping[str, pd.DataFrame], floors: Floors, settings: Setting
                 claim=f"{words} on medical than on general text",
                 primary=number_ == "4a",
                 effect=ratio.ratio if ratio else None,
-                unit=f"ratio of {measure}",
+                unit=f"ratio of {formula}",
                 none=1.0,
                 least=LEAST_RATIO,
                 p=ratio.contrast.p if ratio else None,
