@@ -22,8 +22,6 @@ TEMPLATE = ASSETS / "report.typ"
 _FULL_WIDTH = 690  # points of a chart that fill a page's width
 _TEXT_WIDTH = 470.0  # of a page, points
 _MOST_HEIGHT = 560.0  # of a picture, points; title, legend and limit stand on the same page
-_LONGEST_WORD = 24
-LETTERS_A_LINE = 100  # of a table, over its whole width
 
 
 def as_pdf(document: Document) -> bytes:
@@ -51,9 +49,7 @@ def _plain(block: Block, folder: Path) -> dict[str, Any]:
             return _picture(block, folder)
         case Cards():
             return {"kind": "cards", "folded": block.folded, "cards": [asdict(card) for card in block.cards]}
-        case Table():
-            return {"kind": "table", **asdict(block), "widths": column_widths(block)}
-        case Text() | Items() | Code():
+        case Table() | Text() | Items() | Code():
             return {"kind": type(block).__name__.lower(), **asdict(block)}
 
 
@@ -85,24 +81,3 @@ def _size(pdf: bytes) -> tuple[float, float]:
     """Width and height of a one-page PDF, in points."""
     found = re.search(rb"/MediaBox\s*\[\s*[\d.]+\s+[\d.]+\s+([\d.]+)\s+([\d.]+)", pdf)
     return (float(found[1]), float(found[2])) if found else (_FULL_WIDTH, 1.0)
-
-
-def column_widths(block: Table) -> list[float]:
-    """Shares of the width, by how much stands in each column; none is narrower than its longest word.
-
-    Hashes and other words of more than 24 letters may break, and do not count.
-    """
-    columns = list(zip(block.header, *block.rows, strict=True))
-    wanted = [max(6.0, min(60.0, max(len(cell) for cell in column))) ** 0.75 for column in columns]
-    words = [[len(word) for cell in column for word in cell.split()] for column in columns]
-    least = [(max((n for n in own if n <= _LONGEST_WORD), default=0) + 2) / LETTERS_A_LINE for own in words]
-    if sum(least) >= 1:
-        least = [0.0] * len(wanted)
-    kept: dict[int, float] = {}
-    while True:
-        left = (1 - sum(kept.values())) / (sum(one for k, one in enumerate(wanted) if k not in kept) or 1)
-        widths = [kept.get(k, one * left) for k, one in enumerate(wanted)]
-        narrow = {k: least[k] for k, one in enumerate(widths) if k not in kept and one < least[k]}
-        if not narrow:
-            return widths
-        kept |= narrow

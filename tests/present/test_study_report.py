@@ -4,15 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core.present.document import Table
 from core.present.document_file import DocumentFile
-from core.present.document_pdf import LETTERS_A_LINE, column_widths, share_of_width
+from core.present.document_pdf import share_of_width
 from core.present.figures import Figure
 from core.present.report import to_json
 from core.present.study_cards import Card, cards_of, questions_of
@@ -171,22 +171,6 @@ def test_the_pdf_opens_with_text_and_pages(file: DocumentFile, found: tuple[Find
     assert "−" in text
 
 
-@pytest.mark.parametrize("cells", [("supported", "inconclusive"), ("not supported", "×"), ("a" * 64, "b")])
-def test_a_column_of_a_pdf_is_never_narrower_than_its_words(cells: tuple[str, str]) -> None:
-    long = "A claim of many words that could well do with the whole width of the page, or with most of it."
-    table = Table(("claim", "verdict", "n", "found"), tuple((long, cell, "126", long) for cell in cells))
-    widths = column_widths(table)
-    assert sum(widths) == pytest.approx(1)
-    longest = max(len(word) for cell in ("verdict", *cells) for word in cell.split() if len(word) < 25)
-    assert widths[1] * LETTERS_A_LINE >= longest
-    assert widths[0] == pytest.approx(widths[3])
-
-
-def test_a_table_of_very_many_columns_keeps_some_width_for_each() -> None:
-    widths = column_widths(Table(("considerable",) * 12, (("1",) * 12,)))
-    assert widths == pytest.approx([1 / 12] * 12)
-
-
 def test_a_tall_picture_keeps_to_its_page() -> None:
     """A4 has 297 mm, of which margins take 46 mm; what stands around a picture needs 40 mm."""
     for width, height in ((690, 300), (690, 4000), (400, 1200), (2000, 100)):
@@ -233,7 +217,11 @@ def test_a_comparison_draws_both(
     document = comparison_document(compared, results, other, drawn, ["study", "compare", "a", "b"])
     page = DocumentFile(document, "both").as_file("html").decode()
     assert "other/id" in page
-    assert ("Intervals of fewer than 10 documents are too short." in page) == any(one.n < 10 for one in found)
+    too_short = "Intervals of fewer than 10 documents are too short."
+    assert too_short not in page
+    few = compare(results, other, (replace(found[0], n=9),), of_other, n_resamples=99)
+    document = comparison_document(few, results, other, {}, ["study", "compare", "a", "b"])
+    assert too_short in DocumentFile(document, "few").as_file("html").decode()
     assert not re.findall(r"(?:https?:)?//[a-z]", page)
     outline = Outline()
     outline.feed(page)
