@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.generate.cache import RowCache
+from core.generate.prefill import Prefill
 from core.generate.seat import Finished, Seat, Step
 from core.pair.gates import Gates
 from core.pair.memory import memory_for
@@ -42,8 +43,19 @@ class Batch:
         return len(self._pads)
 
     @torch.no_grad()
+    def start(self, seat: Seat, prefill: Prefill) -> Step:
+        """Chooses the first token of lanes whose rows have been read, where others are still being read.
+
+        Args:
+            seat: who will join.
+            prefill: made by it.
+        """
+        ready = {lane: state for lane in seat.to_start() if (state := seat.last_read(lane, prefill)) is not None}
+        return self._first(seat, list(ready), torch.stack(list(ready.values()))) if ready else Step({}, {})
+
+    @torch.no_grad()
     def join(self, seat: Seat, cache: RowCache, states: Tensor) -> Step:
-        """Lets a seat in whose prompt has been read, and chooses its first tokens.
+        """Lets a seat in whose prompt has been read, and chooses the first tokens of lanes that have none.
 
         Args:
             seat: who joins.
@@ -52,8 +64,9 @@ class Batch:
         """
         own = seat.own(states[: seat.n_rows])
         seat.begin(own[:, :-1])
-        step = self._chosen([seat], [own[:, -1]])[seat]
-        kept = seat.rows_kept(step.finished)
+        lanes = seat.to_start()
+        step = self._first(seat, lanes, own[[seat.writing.index(lane) for lane in lanes], -1])
+        kept = seat.rows_kept({lane: ended for lane in seat.writing if (ended := seat.finished[lane]) is not None})
         if kept:
             length = len(seat.prompt_ids) + len(seat.begun)
             cache.keep(kept)
@@ -143,6 +156,12 @@ class Batch:
         if any(step.finished for step in steps.values()):
             self._drop(steps)
         return steps
+
+    def _first(self, seat: Seat, lanes: Sequence[int], states: Tensor) -> Step:
+        """The first token of some lanes of a seat, from the (lanes, d_model) states that predict it."""
+        if seat.wants_best:
+            return seat.write(self._pair.unembed.best(states).tolist(), lanes)
+        return seat.take(self._pair.unembed(states), lanes)
 
     def _chosen(self, seats: Sequence[Seat], owns: Sequence[Tensor]) -> dict[Seat, Step]:
         """The next tokens of some seats, from the (lanes, d_model) last states of each."""

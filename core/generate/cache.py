@@ -4,6 +4,8 @@ transformers' own growing cache concatenates, which takes fresh memory for every
 buffers now and then and hands out views. Knows tensors only.
 """
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -95,6 +97,17 @@ class RowCache(Cache):  # type: ignore[misc]
             super().__init__(layer_class_to_replicate=BufferedLayer)
         else:
             super().__init__(layers=layers)
+
+    @classmethod
+    def stacked(cls, layers: Sequence[Sequence[BufferedLayer]]) -> "RowCache":
+        """A cache of rows that were read apart: by layer, its rows in their order.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory.
+        """
+        with memory_for("Keys and values of rows read apart"):
+            stacked = [reduce(BufferedLayer.joined, rows) for rows in layers]
+        return cls(stacked)
 
     @property
     def length(self) -> int:

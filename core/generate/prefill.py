@@ -14,7 +14,7 @@ from core.generate.cache import RowCache
 from core.pair.gates import Gates
 from core.pair.pair import Pair
 from core.pair.patches import RowPatch
-from core.pair.shared_rows import sharing
+from core.pair.shared_rows import RowsInTurn, in_turn, sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +51,10 @@ class Prefill:
         keep_from: states are kept from this position on.
         patches: between these rows.
         read: what these rows have read before `keep_from`; None reads from the beginning.
+        n_first: read so many of the rows before the others, where that does not take much longer.
 
     Attributes:
-        n_read: how many positions have been read.
+        n_read: how many positions all rows have read.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Prefill:
         keep_from: int,
         patches: Sequence[RowPatch] = (),
         read: PromptRead | None = None,
+        n_first: int = 0,
     ) -> None:
         self._pair, self._ids, self._patches, self._keep_from = pair, tuple(ids), tuple(patches), keep_from
         every = list(range(gates.n_rows))
@@ -72,6 +74,8 @@ class Prefill:
         self._cache = RowCache() if read is None else read.copy(self._distinct, keep_from)
         alone = bool(patches) or read is not None
         self._shared = None if alone else sharing(pair, self._gates, len(self._ids))
+        first = 0 if alone else max(self._which[:n_first], default=-1) + 1
+        self._in_turn = in_turn(pair, self._gates, self._ids, first)
         self._kept: list[Tensor] = []
         self.n_read = self._cache.length
 
@@ -85,9 +89,22 @@ class Prefill:
         """Whether everything has been read."""
         return self.n_read == len(self._ids)
 
+    def last(self, rows: Sequence[int]) -> Tensor | None:
+        """States at the last position, (len(rows), d_model), of some rows; None while one of them is being read."""
+        which = [self._which[row] for row in rows]
+        if self.done:
+            return self._kept[-1][which, -1]
+        if self._in_turn is None or max(which) >= len(self._in_turn.states):
+            return None
+        return torch.stack([self._in_turn.states[row][-1] for row in which])
+
     @torch.no_grad()
     def advance(self, at_most: int) -> None:
-        """Reads on by at most so many positions: one forward pass."""
+        """Reads on by at most so many positions, or whole rows where some come before the others: one forward pass."""
+        if self._in_turn is not None and (self._in_turn.states or at_most >= len(self._ids)):
+            self._read_rows(self._in_turn)
+            return
+        self._in_turn = None
         start, stop = self.n_read, min(len(self._ids), self.n_read + max(1, at_most))
         piece = self._ids[start:stop]
         if self._shared is not None:
@@ -101,6 +118,16 @@ class Prefill:
         if self.done and self._shared is not None:
             self._cache.spread(self._shared.rows)
             self._shared = None
+
+    def _read_rows(self, rows: RowsInTurn) -> None:
+        """Reads the next rows; once all are read it is as if they had been read together."""
+        if not rows.done:
+            rows.read_next(RowCache())
+        if rows.done:
+            cache = RowCache.stacked([rows.layers(number) for number in range(self._pair.n_layers)])
+            cache.spread(rows.rows)
+            self._cache, self._kept = cache, [torch.stack([own[self._keep_from :] for own in rows.states])]
+            self.n_read, self._in_turn = len(self._ids), None
 
     def read(self) -> PromptRead:
         """What has been read, to be asked for before `result` hands the cache on."""

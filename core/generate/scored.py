@@ -12,7 +12,7 @@ from core.generate.lanes import POSITIONS_AT_ONCE
 from core.generate.prefill import PromptRead
 from core.generate.sampling import Sampling
 from core.generate.scoring import LaneScores, Scoring, reading_along
-from core.generate.seat import Finished, Seat
+from core.generate.seat import Finished, Seat, Step
 from core.pair.pair import Pair
 
 
@@ -61,11 +61,13 @@ class ScoredDecoding(Iterator[Update]):
             self._scoring.leave(self.seat)
             raise StopIteration
         if self.read is None:
-            prefill = self.seat.prefill()
+            prefill = self.seat.prefill(first_lane_first=True)  # as `Writing` reads it, so that both write the same
+            first = Step({}, {})
             while not prefill.done:
                 prefill.advance(POSITIONS_AT_ONCE)
+                first = first if prefill.done else self._batch.start(self.seat, prefill).after(first)
             self.read = prefill.read()
-            step = self._scoring.enter(self._batch, self.seat, *prefill.result())
+            step = self._scoring.enter(self._batch, self.seat, *prefill.result()).after(first)
         else:
             self._scoring.begin(self.seat)
             step = self._batch.step()[self.seat]

@@ -32,6 +32,10 @@ class Step:
     tokens: dict[int, int]
     finished: dict[int, Finished]
 
+    def after(self, other: "Step") -> "Step":
+        """Both as one: another step wrote other lanes before."""
+        return Step(other.tokens | self.tokens, other.finished | self.finished)
+
 
 @dataclass(frozen=True, eq=False)
 class SeatMark:
@@ -110,11 +114,15 @@ class Seat:
         """How many positions its rows have: the prompt, and what the longest lane has."""
         return len(self.prompt_ids) + max(map(len, self.tokens))
 
-    def prefill(self) -> Prefill:
-        """Reads prompt and beginning, for all lanes and the extra rows."""
+    def prefill(self, first_lane_first: bool = False) -> Prefill:
+        """Reads prompt and beginning, for all lanes and the extra rows; for the first lane before others if asked to.
+
+        That is done where it does not take much longer.
+        """
         rows = self.gates() if self._extra is None else Gates.stack([self.gates(), self._extra])
         ids = (*self.prompt_ids, *self.begun)
-        return Prefill(self.pair, ids, rows, len(self.prompt_ids) - 1, self.patches(0))
+        n_first = self.lanes[0].n_rows if first_lane_first else 0
+        return Prefill(self.pair, ids, rows, len(self.prompt_ids) - 1, self.patches(0), n_first=n_first)
 
     def gates(self) -> Gates:
         """Of the rows of the lanes that write."""
@@ -131,6 +139,19 @@ class Seat:
     def own(self, states: Tensor) -> Tensor:
         """States of its rows, (rows, …, d_model), as states of the lanes that write: (lanes, …, d_model)."""
         return own_states(self._writing_lanes(), states)
+
+    def to_start(self) -> list[int]:
+        """The lanes that have no token of their own yet."""
+        return [lane for lane in self.writing if len(self.tokens[lane]) == len(self.begun)]
+
+    def last_read(self, lane: int, prefill: Prefill) -> Tensor | None:
+        """The (d_model,) state that predicts a lane's first token; None until its rows have read everything.
+
+        Before any lane has ended, of the `prefill` made here.
+        """
+        first, own = sum(other.n_rows for other in self.lanes[:lane]), self.lanes[lane]
+        states = prefill.last(range(first, first + own.n_rows))
+        return None if states is None else own_states([own], states)[0]
 
     def begin(self, states: Tensor) -> None:
         """Takes the states that predicted the tokens the lanes begin with: (lanes, len(begun), d_model)."""
@@ -149,25 +170,27 @@ class Seat:
         """Whether all it needs of its logits is which is the highest."""
         return self.sampling.temperature == 0 and self._extra is None
 
-    def take(self, logits: Tensor) -> Step:
-        """Chooses each writing lane's next token, from (lanes, d_vocab) logits."""
-        chosen = [self._samplers[lane].choose(logits[row]) for row, lane in enumerate(self.writing)]
+    def take(self, logits: Tensor, lanes: Sequence[int] | None = None) -> Step:
+        """Chooses the next token of some lanes, from (lanes, d_vocab) logits; without any named, of all that write."""
+        lanes = self.writing if lanes is None else lanes
+        chosen = [self._samplers[lane].choose(logits[row]) for row, lane in enumerate(lanes)]
         if self._extra is not None:
-            for row, lane in enumerate(self.writing):
+            for row, lane in enumerate(lanes):
                 self.logits[lane].append(logits[row])
-        return self.write(chosen)
+        return self.write(chosen, lanes)
 
-    def write(self, chosen: Sequence[int]) -> Step:
-        """Gives each writing lane its next token."""
+    def write(self, chosen: Sequence[int], lanes: Sequence[int] | None = None) -> Step:
+        """Gives some lanes their next token; without any named, all that write."""
+        lanes = self.writing if lanes is None else lanes
         ended: dict[int, Finished] = {}
-        for lane, token in zip(self.writing, chosen, strict=True):
+        for lane, token in zip(lanes, chosen, strict=True):
             self.tokens[lane].append(token)
             if token in self.pair.prompts.end_ids:
                 ended[lane] = "end"
             elif len(self.tokens[lane]) >= self._limit:
                 ended[lane] = "length"
             self.finished[lane] = ended.get(lane)
-        return Step(dict(zip(self.writing, chosen, strict=True)), ended)
+        return Step(dict(zip(lanes, chosen, strict=True)), ended)
 
     def mark(self) -> SeatMark:
         """How far it is, for going back where a step fails."""

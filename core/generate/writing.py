@@ -109,12 +109,14 @@ class Writing(Request):
             pair, job.prompt.ids, job.lanes, job.sampling, job.max_new_tokens, job.begun, reading_along(pair)
         )
         try:
-            prefill = seat.prefill()
+            prefill = seat.prefill(first_lane_first=True)
             while not prefill.done:
                 yield "work"
                 if self.closing:
                     return "stopped"
                 prefill.advance(self.at_once // prefill.n_rows)
+                if not prefill.done:
+                    self._take(batch.start(seat, prefill), scoring, pair)
             read = prefill.read()
             self._take(scoring.enter(batch, seat, *prefill.result()), scoring, pair)
             while seat.writing and not self.closing:
@@ -148,7 +150,8 @@ class Writing(Request):
         update = Update(step.tokens, step.finished, scoring.take(self.seat) if self.seat else ())
         for number, record in enumerate(self.records):
             record.add(number, update, pair.prompts)
-        self.first_token_at = self.first_token_at or time.monotonic()
+        if step.tokens:
+            self.first_token_at = self.first_token_at or time.monotonic()
 
     def _add_scores(self, scores: tuple[LaneScores, ...], pair: Pair) -> None:
         for number, record in enumerate(self.records):

@@ -26,7 +26,7 @@ from pages._shared.frame import show_error
 # Seconds between two looks at a run, by how many tokens its longest lane has: each look sends them all.
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
 FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
-"""From the click so long is waited for a first token, and later, at every look, so long; seconds between two looks."""
+"""From the click so long is waited for first tokens, and later, at every look, so long; seconds between two looks."""
 _NO_STATUS = "<style>.stStatusWidget { display: none; }</style>"
 """Streamlit shows a Stop of its own while a script runs for half a second; it would stop the page, not the answer."""
 
@@ -50,7 +50,8 @@ def _pace(run: LiveRun) -> float | None:
 
 def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
     if st.session_state.get("watched") is run:
-        _await_first_token(run)
+        _await_first_tokens(run, st.session_state["n_begun"])
+    st.session_state["n_begun"] = _n_begun(run)
     if pace != _pace(run):
         st.rerun()  # draw the whole page once more: finished and without polling, or at a calmer pace
     polling = pace is not None
@@ -72,17 +73,22 @@ def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
     _draw_lanes("lanes", run, shown, parted, run.settings.hybrids, noise, simple, with_details=not polling)
 
 
-def _await_first_token(run: LiveRun) -> None:
-    """Waits a moment for the first token, rather than have the browser ask for it and draw nothing new.
+def _await_first_tokens(run: LiveRun, n_shown: int) -> None:
+    """Waits a moment for the next lane's first token, rather than have the browser ask for it and draw nothing new.
 
     Not where the whole page is drawn, of which something still follows; and not for long, since Stop waits meanwhile.
     """
-    if not run.running:
+    if not run.running or n_shown == len(run.records):
         return
     asked = min(request.submitted_at for request in run.requests)
     ends = max(asked + FIRST_TOKEN_SECONDS, time.monotonic() + AWAIT_SECONDS)
-    while run.running and not any(record.ids for record in run.records.values()) and time.monotonic() < ends:
+    while run.running and _n_begun(run) == n_shown and time.monotonic() < ends:
         time.sleep(LOOK_SECONDS)
+
+
+def _n_begun(run: LiveRun) -> int:
+    """How many lanes have a token."""
+    return sum(bool(record.ids) for record in run.records.values())
 
 
 @dataclass(frozen=True)

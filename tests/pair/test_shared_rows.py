@@ -11,7 +11,7 @@ from core.generate.cache import RowCache
 from core.generate.prefill import Prefill
 from core.pair.gates import Gates
 from core.pair.pair import Pair
-from core.pair.shared_rows import sharing
+from core.pair.shared_rows import IN_TURN_FROM, in_turn, sharing
 from tests.intervene.test_walk import sliding_pair
 
 IDS = [5, 80, 33, 200, 7, 150, 99, 12, 300, 41]
@@ -86,3 +86,59 @@ def test_layers_that_cannot_be_run_one_at_a_time_are_not(tmp_path: Path) -> None
     reading = Prefill(sliding, IDS, gates, keep_from=len(IDS) - 1)
     reading.advance(len(IDS))
     torch.testing.assert_close(reading.result()[1], alone(sliding, gates)[0][:, -1:], rtol=0, atol=1e-5)
+
+
+LONG = [3 + 7 * k % 300 for k in range(IN_TURN_FROM)]
+
+
+@pytest.mark.parametrize(("rows", "n_first"), [((0, 1, 2, 3), n) for n in (1, 2, 3)] + [((0, 1), 1), ((3, 0, 2), 1)])
+def test_rows_read_before_the_others_are_as_each_alone(pair: Pair, rows: tuple[int, ...], n_first: int) -> None:
+    gates = upper(pair).take(rows)
+    reading = Prefill(pair, LONG, gates, keep_from=5, n_first=n_first)
+    reading.advance(len(LONG))
+    first = reading.last(range(n_first))
+    assert not reading.done
+    assert reading.last([n_first]) is None
+    reading.advance(1)
+    assert reading.done
+    cache, states = reading.result()
+    for row in range(gates.n_rows):
+        own = DynamicCache()
+        with torch.no_grad():
+            expected = pair.hidden(pair.ids([LONG]), gates.take([row]), cache=own)
+        torch.testing.assert_close(states[row], expected[0, 5:], rtol=0, atol=1e-5)
+        if first is not None and row < n_first:
+            torch.testing.assert_close(first[row], expected[0, -1], rtol=0, atol=1e-5)
+        for layer, of_row in zip(cache.layers, own.layers, strict=True):
+            torch.testing.assert_close(layer.keys[row], of_row.keys[0], rtol=0, atol=1e-5)
+            torch.testing.assert_close(layer.values[row], of_row.values[0], rtol=0, atol=1e-5)
+    assert first is not None
+
+
+def test_rows_read_before_the_others_run_no_layer_twice(pair: Pair) -> None:
+    entered: list[tuple[int, int]] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _module, args, number=number: entered.append((number, len(args[0]))))
+        for number, layer in enumerate(pair.model.model.layers)
+    ]
+    try:
+        reading = Prefill(pair, LONG, upper(pair), keep_from=5, n_first=1)
+        reading.advance(len(LONG))
+        last = pair.n_layers - 1
+        assert entered == [(layer, 1) for layer in range(pair.n_layers)]
+        entered.clear()
+        reading.advance(len(LONG))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert entered == [*((layer, 1) for layer in range(last)), (last, 3)]
+
+
+def test_few_positions_or_rows_are_read_together(pair: Pair, tmp_path: Path) -> None:
+    gates = upper(pair)
+    assert in_turn(pair, gates, LONG, 1) is not None
+    assert in_turn(pair, gates, LONG[1:], 1) is None
+    assert in_turn(pair, gates, LONG, 0) is None
+    assert in_turn(pair, gates, LONG, gates.n_rows) is None
+    sliding = sliding_pair(tmp_path)
+    assert in_turn(sliding, upper(sliding), LONG, 1) is None
