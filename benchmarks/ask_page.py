@@ -1,10 +1,11 @@
-"""How quick the Ask page is, in Chromium, on the demo pair: `python -m benchmarks.ask_page [--runs 5]`.
+"""How quick the Ask page is, in Chromium, on the demo pair: `python -m benchmarks.ask_page [--runs 5] [--print-only]`.
 
 The first token is compared with plain transformers and peft doing the same work: the first token of base, of a
 hybrid (the upper layers' adapter scaled to 1, the others' to 0) and of the fine-tuned model, one call after another.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -19,8 +20,8 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from take_screenshots import FLAGS, served  # noqa: E402
 
-from benchmarks.client import first_token_elsewhere  # noqa: E402
-from benchmarks.common import question_of, spread, write  # noqa: E402
+from benchmarks.client import first_tokens_elsewhere  # noqa: E402
+from benchmarks.common import machine, question_of, spread, write  # noqa: E402
 from core.pair.fetch import local_folder  # noqa: E402
 from core.pair.registry import pair_spec  # noqa: E402
 
@@ -67,24 +68,33 @@ def click_run(page: Page, question: str) -> None:
     page.get_by_role("button", name="Run", exact=True).click()
 
 
-def first_tokens(browser: Browser, address: str, question: str, runs: int) -> list[float]:
-    """Seconds from the click until every lane shows a token of the new answer."""
+def first_tokens(browser: Browser, address: str, question: str, runs: int) -> list[tuple[float, float]]:
+    """Seconds from the click until a lane shows a token of the new answer, and until every lane does."""
     taken = []
     for _ in range(runs):
         page, _ = fresh(browser, address, "?max_new_tokens=8")
         page.get_by_role("textbox", name="Question").fill(question)
         started = time.perf_counter()
         page.get_by_role("button", name="Run", exact=True).click()
-        until(page, 'lanes.filter((l) => l.dataset.running === "yes" && l.querySelector(".token")).length === 3')
-        taken.append(time.perf_counter() - started)
+        shown = []
+        for n in (1, 3):
+            begun = 'lanes.filter((l) => l.dataset.running === "yes" && l.querySelector(".token")).length'
+            until(page, f"{begun} >= {n}")
+            shown.append(time.perf_counter() - started)
+        taken.append((shown[0], shown[1]))
         expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
         page.context.close()
     return taken
 
 
-def elsewhere(address: str, question: str, runs: int) -> list[float]:
-    """Seconds from the click's message until one with a token of every lane has arrived, where nothing is drawn."""
-    return [first_token_elsewhere(address, question) for _ in range(runs)]
+def elsewhere(address: str, question: str, runs: int) -> list[tuple[float, float]]:
+    """The same until messages with a token have arrived, where nothing is drawn."""
+    return [first_tokens_elsewhere(address, question) for _ in range(runs)]
+
+
+def both(name: str, taken: list[tuple[float, float]]) -> dict[str, Any]:
+    """Spreads of when the first lane, and when all of them, showed a token."""
+    return {f"{name}_s": spread([one for one, _ in taken]), f"{name}_all_lanes_s": spread([all_ for _, all_ in taken])}
 
 
 def view_changes(browser: Browser, address: str, runs: int) -> list[float]:
@@ -183,46 +193,58 @@ def plain_first_tokens(question: str, runs: int) -> list[float]:
     return taken
 
 
-def main() -> None:
-    """Measures and writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
-    question = case()
+def in_dtype(dtype: str, question: str, runs: int) -> dict[str, Any]:
+    """First tokens with the pair in a number format: with Chromium on the machine, and without."""
+    with served(GRAFT_DTYPE=dtype) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        fresh(browser, address)
+        first_tokens(browser, address, question, 1)  # does not count
+        page = first_tokens(browser, address, question, runs)
+        browser.close()
+        apart = elsewhere(address, question, runs)
+    return both(f"first_token_{dtype}", page) | both(f"first_token_without_a_browser_{dtype}", apart)
+
+
+def the_rest(runs: int) -> dict[str, Any]:
+    """How long the page takes for everything but first tokens."""
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         cold = fresh(browser, address)[1]
-        first_tokens(browser, address, question, 1)  # does not count
-        page = first_tokens(browser, address, question, 2 * runs)
         views = view_changes(browser, address, runs)
         stopped, written = stops(browser, address, runs)
         closed = closed_tabs(browser, address, runs)
         browser.close()
-        apart = elsewhere(address, question, 2 * runs)
-    with served(GRAFT_DTYPE="bfloat16") as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        fresh(browser, address)
-        first_tokens(browser, address, question, 1)  # does not count
-        half = first_tokens(browser, address, question, 2 * runs)
-        browser.close()
-        half_apart = elsewhere(address, question, 2 * runs)
-    plain = plain_first_tokens(question, runs)
-    write(
-        "ask_page",
-        {
-            "page_ready_cold_s": round(cold, 2),
-            "first_token_s": spread(page),
-            "first_token_bfloat16_s": spread(half),
-            "first_token_without_a_browser_s": spread(apart),
-            "first_token_without_a_browser_bfloat16_s": spread(half_apart),
-            "first_token_plain_s": spread(plain),
-            "first_token_ratio_to_plain": round(spread(page)["median"] / spread(plain)["median"], 2),
-            "view_change_s": spread(views),
-            "stop_s": spread(stopped),
-            "tokens_after_stop": written,
-            "closed_tab_s": spread(closed),
-        },
-    )
+    return {
+        "page_ready_cold_s": round(cold, 2),
+        "view_change_s": spread(views),
+        "stop_s": spread(stopped),
+        "tokens_after_stop": written,
+        "closed_tab_s": spread(closed),
+    }
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="in which first tokens are timed")
+    parser.add_argument("--only", choices=["first", "rest"], help="only first tokens, or only everything else")
+    parser.add_argument("--print-only", action="store_true", help="keep nothing")
+    arguments = parser.parse_args()
+    runs, question, found = arguments.runs, case(), {}
+    if arguments.only != "rest":
+        for dtype in arguments.dtypes:
+            found |= in_dtype(dtype, question, 2 * runs)
+        plain = spread(plain_first_tokens(question, runs))
+        found["first_token_plain_s"] = plain
+        if (page := found.get("first_token_float32_all_lanes_s")) is not None:
+            found["first_token_ratio_to_plain"] = round(page["median"] / plain["median"], 2)
+    if arguments.only != "first":
+        found |= the_rest(runs)
+    if arguments.print_only:
+        print(json.dumps({"machine": machine(), **found}, indent=1))
+    else:
+        write("ask_page", found)
 
 
 if __name__ == "__main__":

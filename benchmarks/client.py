@@ -16,8 +16,8 @@ READY_SECONDS, ANSWER_SECONDS, REST_SECONDS = 180, 60, 1.5
 QUERY = "max_new_tokens=8"
 
 
-def first_token_elsewhere(address: str, question: str) -> float:
-    """Seconds from the click's message until one has arrived that holds a token of every lane.
+def first_tokens_elsewhere(address: str, question: str) -> tuple[float, float]:
+    """Seconds from the click's message until one has arrived that holds a token, and until one holds one of each lane.
 
     The page asks to be looked at again every fifth of a second; that is kept to, as a browser would.
     """
@@ -27,8 +27,8 @@ def first_token_elsewhere(address: str, question: str) -> float:
         time.sleep(REST_SECONDS)
         started = time.perf_counter()
         connection.send(_asked(widgets, question, pressed=True))
-        _await_tokens(connection, widgets, question)
-        return time.perf_counter() - started
+        first, every = _await_tokens(connection, widgets, question)
+        return first - started, every - started
 
 
 def _opened(connection: ClientConnection) -> dict[str, str]:
@@ -45,8 +45,9 @@ def _opened(connection: ClientConnection) -> dict[str, str]:
             return widgets
 
 
-def _await_tokens(connection: ClientConnection, widgets: dict[str, str], question: str) -> None:
-    fragment, interval, due = "", 0.0, float("inf")
+def _await_tokens(connection: ClientConnection, widgets: dict[str, str], question: str) -> tuple[float, float]:
+    """When a token, and when one of each lane had arrived, in `perf_counter` seconds."""
+    fragment, interval, due, first = "", 0.0, float("inf"), 0.0
     while True:
         wait = min(ANSWER_SECONDS, max(0.0, due - time.perf_counter()))
         try:
@@ -60,8 +61,10 @@ def _await_tokens(connection: ClientConnection, widgets: dict[str, str], questio
         if message.WhichOneof("type") == "auto_rerun":
             fragment, interval = message.auto_rerun.fragment_id, message.auto_rerun.interval
             due = time.perf_counter() + interval
-        if len([lane for lane in _lanes(_element(message)) if lane["running"] and lane["tokens"]]) == 3:
-            return
+        begun = len([lane for lane in _lanes(_element(message)) if lane["running"] and lane["tokens"]])
+        first = first or (time.perf_counter() if begun else 0.0)
+        if begun == 3:
+            return first, time.perf_counter()
 
 
 def _asked(widgets: dict[str, str], question: str, pressed: bool, fragment: str = "") -> bytes:

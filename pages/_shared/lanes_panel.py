@@ -27,6 +27,8 @@ from pages._shared.frame import show_error
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
 FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
 """From the click so long is waited for first tokens, and later, at every look, so long; seconds between two looks."""
+SENT_SECONDS = 0.05
+"""What a fragment draws is dropped where it runs again before it was sent; so long it takes at most."""
 _NO_STATUS = "<style>.stStatusWidget { display: none; }</style>"
 """Streamlit shows a Stop of its own while a script runs for half a second; it would stop the page, not the answer."""
 
@@ -49,8 +51,7 @@ def _pace(run: LiveRun) -> float | None:
 
 
 def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
-    if st.session_state.get("watched") is run:
-        _await_first_tokens(run, st.session_state["n_begun"])
+    awaited = st.session_state.get("watched") is run and _await_first_tokens(run, st.session_state["n_begun"])
     st.session_state["n_begun"] = _n_begun(run)
     if pace != _pace(run):
         st.rerun()  # draw the whole page once more: finished and without polling, or at a calmer pace
@@ -71,19 +72,25 @@ def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
     }
     parted = {name: None if name == "base" else run.parted(name) for name in shown}
     _draw_lanes("lanes", run, shown, parted, run.settings.hybrids, noise, simple, with_details=not polling)
+    if awaited:  # the browser has asked for the next run meanwhile
+        time.sleep(SENT_SECONDS)
 
 
-def _await_first_tokens(run: LiveRun, n_shown: int) -> None:
+def _await_first_tokens(run: LiveRun, n_shown: int) -> bool:
     """Waits a moment for the next lane's first token, rather than have the browser ask for it and draw nothing new.
 
     Not where the whole page is drawn, of which something still follows; and not for long, since Stop waits meanwhile.
+
+    Returns:
+        Whether there was something to wait for.
     """
     if not run.running or n_shown == len(run.records):
-        return
+        return False
     asked = min(request.submitted_at for request in run.requests)
     ends = max(asked + FIRST_TOKEN_SECONDS, time.monotonic() + AWAIT_SECONDS)
     while run.running and _n_begun(run) == n_shown and time.monotonic() < ends:
         time.sleep(LOOK_SECONDS)
+    return True
 
 
 def _n_begun(run: LiveRun) -> int:

@@ -69,6 +69,30 @@ def test_a_question_becomes_three_streaming_answers(visit: Visit, demo_app: str)
     assert card.locator(".choice").count() == 10
 
 
+_WATCH_LANES = """() => {
+  window.seen = [];
+  const look = () => {
+    const hosts = [...document.querySelectorAll("*")].filter((element) => element.shadowRoot);
+    const lanes = hosts.flatMap((host) => [...host.shadowRoot.querySelectorAll("[data-testid=lane]")]);
+    const running = lanes.filter((lane) => lane.dataset.running === "yes");
+    const state = running.map((lane) => (lane.querySelector(".token") ? "x" : "-")).join("");
+    if (state && state !== window.seen.at(-1)) window.seen.push(state);
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""
+
+
+def test_a_long_question_shows_the_first_lane_before_the_others(visit: Visit, demo_app: str) -> None:
+    page = visit(f"{demo_app}/?max_new_tokens=20")
+    page.evaluate(_WATCH_LANES)
+    ask(page, "She is 34, her joints have been stiff in the mornings for six weeks, and both hands are swollen. " * 8)
+    wait_until_done(page)
+    seen = page.evaluate("window.seen")
+    assert seen[:3] == ["---", "x--", "xxx"]
+    assert all(lane_text(page, number).strip() for number in range(3))
+
+
 def test_stop_acts_at_once(visit: Visit, demo_app: str) -> None:
     page = visit(demo_app)
     ask(page, "Explain at length how the heart works.")
