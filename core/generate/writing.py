@@ -65,8 +65,8 @@ class Writing(Request):
 
     Attributes:
         job: what was asked.
-        records: what each lane has written so far.
-        first_token_at: `time.monotonic()` seconds; 0 before.
+        records: what each lane has written so far; of a long prompt the first lane may have its first token earlier.
+        first_token_at: `time.monotonic()` seconds of the first lane's; 0 before.
         seat: its place in the batch; None before and after.
         step: what the batch's last step wrote for it; set by whoever steps.
         at_once: how many (row, position) computations it may make when its turn comes; set by whoever gives turns.
