@@ -49,7 +49,7 @@ class LaneAnswer:
             the question, 24 positions at a time, and never less than the noise floor; 0 for itself; null where the
             answer was stopped, or where that reading failed.
         repetition: share of repeated 4-grams, 0..1; null below four tokens.
-        tokens_per_second: of this lane, from its first token on.
+        tokens_per_second: of this lane, from when every lane had its first token.
         kind: `graft`; `patch` where activations of a donor were put in; `amplify` where logits were extrapolated.
         patch: what was put in; null without a donor.
         alpha: the amplification; null for other kinds.
@@ -123,6 +123,11 @@ class LaneRecord:
                 self.scored += [replace(token, pos=found.first + token.pos) for token in tokens]
                 self.scores.append(found)
 
+    def begins_with_others(self) -> None:
+        """Counts its speed from now on: its first token was written while others' prompts were being read."""
+        if self._first_at:
+            self._first_at = self._last_at = time.perf_counter()
+
     def renamed(self, name: str) -> "LaneRecord":
         """The same tokens and scores as another lane; for a lane that has ended."""
         other = copy(self)
@@ -135,7 +140,7 @@ class LaneRecord:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed from the first token on; None below two tokens. What it was begun with does not count."""
+        """Speed from when every lane had its first token; None below two. What it was begun with does not count."""
         seconds, written = self._last_at - self._first_at, len(self.ids) - self.n_begun
         return (written - 1) / seconds if written > 1 and seconds > 0 else None
 

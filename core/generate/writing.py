@@ -119,6 +119,8 @@ class Writing(Request):
                     self._take(batch.start(seat, prefill), scoring, pair)
             read = prefill.read()
             self._take(scoring.enter(batch, seat, *prefill.result()), scoring, pair)
+            for record in self.records:
+                record.begins_with_others()
             while seat.writing and not self.closing:
                 yield "step"
                 if self.step is not None:

@@ -190,4 +190,4 @@ def _whole(base: _Shown, other: _Shown) -> bool | None:
 def _note(finished: str | None, speed: float | None, n_tokens: int) -> str:
     pace = f"{two_digits(speed)} tokens/s" if speed else ""
     ending = ENDINGS.get(finished or "", "")
-    return " · ".join(part for part in (f"{n_tokens} tokens", pace, ending) if part)
+    return " · ".join(part for part in (f"{n_tokens} token{'s' if n_tokens != 1 else ''}", pace, ending) if part)

@@ -121,6 +121,25 @@ def test_what_a_worker_writes_and_scores_is_as_ever(pair: Pair) -> None:
         assert found == pytest.approx([token.kl_tuned_base for token in again], abs=1e-4)
 
 
+def test_the_speed_of_the_first_lane_is_not_that_of_reading_for_the_others(pair: Pair) -> None:
+    request = Writing(Job(long_prompt(pair), three_lanes(pair), Sampling(), 6), "me")
+    batch, scoring = Batch(pair), Scoring(pair)
+    request.at_once = 10_000
+    pieces = request.pieces(pair, batch, scoring)
+    assert [next(pieces), next(pieces)] == ["work", "work"]
+    time.sleep(1)  # the others' prompts are read
+    assert next(pieces) == "step"
+    assert request.seat is not None
+    while len(request.records[0].ids) < 6:
+        scoring.begin(request.seat)
+        request.step = batch.step()[request.seat]
+        next(pieces)
+    speed = request.records[0].tokens_per_second
+    assert speed is not None
+    assert speed > 5  # five steps of a tiny pair take far less than the second before
+    pieces.close()
+
+
 def test_stopped_between_two_reads_it_keeps_the_token_it_has(pair: Pair) -> None:
     request = Writing(Job(long_prompt(pair), three_lanes(pair), Sampling(), 10), "me")
     batch, scoring = Batch(pair), Scoring(pair)
