@@ -90,10 +90,8 @@ class Prefill:
         return self.n_read == len(self._ids)
 
     def last(self, rows: Sequence[int]) -> Tensor | None:
-        """States at the last position, (len(rows), d_model), of some rows; None while one of them is being read."""
+        """States at the last position, (len(rows), d_model), of rows read before the others; None of any other row."""
         which = [self._which[row] for row in rows]
-        if self.done:
-            return self._kept[-1][which, -1]
         if self._in_turn is None or max(which) >= len(self._in_turn.states):
             return None
         return torch.stack([self._in_turn.states[row][-1] for row in which])

@@ -65,7 +65,7 @@ class ScoredDecoding(Iterator[Update]):
             first = Step({}, {})
             while not prefill.done:
                 prefill.advance(POSITIONS_AT_ONCE)
-                first = first if prefill.done else self._batch.start(self.seat, prefill).after(first)
+                first = self._batch.start(self.seat, prefill).after(first)
             self.read = prefill.read()
             step = self._scoring.enter(self._batch, self.seat, *prefill.result()).after(first)
         else:

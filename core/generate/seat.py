@@ -145,9 +145,9 @@ class Seat:
         return [lane for lane in self.writing if len(self.tokens[lane]) == len(self.begun)]
 
     def last_read(self, lane: int, prefill: Prefill) -> Tensor | None:
-        """The (d_model,) state that predicts a lane's first token; None until its rows have read everything.
+        """The (d_model,) state that predicts a lane's first token; None unless its rows were read before the others.
 
-        Before any lane has ended, of the `prefill` made here.
+        While others are read, of the `prefill` made here.
         """
         first, own = sum(other.n_rows for other in self.lanes[:lane]), self.lanes[lane]
         states = prefill.last(range(first, first + own.n_rows))

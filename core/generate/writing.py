@@ -115,8 +115,7 @@ class Writing(Request):
                 if self.closing:
                     return "stopped"
                 prefill.advance(self.at_once // prefill.n_rows)
-                if not prefill.done:
-                    self._take(batch.start(seat, prefill), scoring, pair)
+                self._take(batch.start(seat, prefill), scoring, pair)
             read = prefill.read()
             self._take(scoring.enter(batch, seat, *prefill.result()), scoring, pair)
             for record in self.records:

@@ -28,7 +28,7 @@ POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
 FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
 """From the click so long is waited for first tokens, and later, at every look, so long; seconds between two looks."""
 SENT_SECONDS = 0.05
-"""What a fragment draws is dropped where it runs again before it was sent; so long it takes at most."""
+"""What a fragment draws is dropped where it runs again before it was sent; so long is left for that."""
 _NO_STATUS = "<style>.stStatusWidget { display: none; }</style>"
 """Streamlit shows a Stop of its own while a script runs for half a second; it would stop the page, not the answer."""
 

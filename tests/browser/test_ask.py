@@ -305,8 +305,6 @@ def test_two_thousand_tokens_are_walked_and_scrolled_without_lag(visit: Visit, t
     expect(lanes(page).first.locator(".token")).to_have_count(2000, timeout=30_000)
     page.wait_for_timeout(1000)
     slowest = page.evaluate(MEASURE_FRAMES)
-    for _ in range(2):  # another program may take a processor for a second; a slow page is slow every time
-        slowest = slowest if slowest["median"] < 50 else page.evaluate(MEASURE_FRAMES)
     print(f"median and slowest frame, ms: {slowest}")
     assert slowest["median"] < 50
     assert slowest["worst"] < 250

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from core.generate.answers import ask
 from core.generate.batch import Batch
 from core.generate.lane import Lane, amplified_lane
 from core.generate.lanes import Decoding
+from core.generate.requests import Status
 from core.generate.sampling import Sampling
 from core.generate.scoring import Scoring, reading_along
 from core.generate.seat import Seat, Step
 from core.generate.worker import Worker
-from core.generate.writing import Job, Writing
+from core.generate.writing import Job, Pause, Writing
 from core.measure.diff import diff
 from core.pair.gates import Gates
 from core.pair.pair import Pair
@@ -52,9 +54,19 @@ def started(
     prefill, steps = seat.prefill(first_lane_first=True), []
     while not prefill.done:
         prefill.advance(10_000)
-        steps.append(batch.start(seat, prefill) if not prefill.done else Step({}, {}))
+        steps.append(batch.start(seat, prefill))
     steps[-1] = scoring.enter(batch, seat, *prefill.result())
     return batch, seat, steps
+
+
+def between_two_reads(pair: Pair, n: int) -> tuple[Writing, Batch, Scoring, Generator[Pause, None, Status]]:
+    """A request whose first lane has read the prompt, where it writes and is scored, and the rest of its work."""
+    request = Writing(Job(long_prompt(pair), three_lanes(pair), Sampling(), n), "me")
+    batch, scoring = Batch(pair), Scoring(pair)
+    request.at_once = 10_000
+    pieces = request.pieces(pair, batch, scoring)
+    assert [next(pieces), next(pieces)] == ["work", "work"]
+    return request, batch, scoring, pieces
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), SAMPLED])
@@ -98,7 +110,7 @@ def test_a_prompt_read_piece_by_piece_or_a_short_one_starts_all_lanes_at_once(pa
     prefill = seat.prefill(first_lane_first=True)
     while not prefill.done:
         prefill.advance(50)
-        assert prefill.done or Batch(pair).start(seat, prefill) == Step({}, {})
+        assert Batch(pair).start(seat, prefill) == Step({}, {})
     short = Seat(pair, [5, 80, 33], three_lanes(pair), Sampling(), 4, (), reading_along(pair))
     prefill = short.prefill(first_lane_first=True)
     prefill.advance(10_000)
@@ -122,11 +134,7 @@ def test_what_a_worker_writes_and_scores_is_as_ever(pair: Pair) -> None:
 
 
 def test_the_speed_of_the_first_lane_is_not_that_of_reading_for_the_others(pair: Pair) -> None:
-    request = Writing(Job(long_prompt(pair), three_lanes(pair), Sampling(), 6), "me")
-    batch, scoring = Batch(pair), Scoring(pair)
-    request.at_once = 10_000
-    pieces = request.pieces(pair, batch, scoring)
-    assert [next(pieces), next(pieces)] == ["work", "work"]
+    request, batch, scoring, pieces = between_two_reads(pair, 6)
     time.sleep(1)  # the others' prompts are read
     assert next(pieces) == "step"
     assert request.seat is not None
@@ -141,11 +149,7 @@ def test_the_speed_of_the_first_lane_is_not_that_of_reading_for_the_others(pair:
 
 
 def test_stopped_between_two_reads_it_keeps_the_token_it_has(pair: Pair) -> None:
-    request = Writing(Job(long_prompt(pair), three_lanes(pair), Sampling(), 10), "me")
-    batch, scoring = Batch(pair), Scoring(pair)
-    request.at_once = 10_000
-    pieces = request.pieces(pair, batch, scoring)
-    assert [next(pieces), next(pieces)] == ["work", "work"]
+    request, _, _, pieces = between_two_reads(pair, 10)
     assert [len(record.ids) for record in request.records] == [1, 0, 0]
     assert 0 < request.first_token_at <= time.monotonic()
     request.close()

@@ -97,6 +97,7 @@ def test_rows_read_before_the_others_are_as_each_alone(pair: Pair, rows: tuple[i
     reading = Prefill(pair, LONG, gates, keep_from=5, n_first=n_first)
     reading.advance(len(LONG))
     first = reading.last(range(n_first))
+    assert first is not None
     assert not reading.done
     assert reading.last([n_first]) is None
     reading.advance(1)
@@ -107,12 +108,11 @@ def test_rows_read_before_the_others_are_as_each_alone(pair: Pair, rows: tuple[i
         with torch.no_grad():
             expected = pair.hidden(pair.ids([LONG]), gates.take([row]), cache=own)
         torch.testing.assert_close(states[row], expected[0, 5:], rtol=0, atol=1e-5)
-        if first is not None and row < n_first:
+        if row < n_first:
             torch.testing.assert_close(first[row], expected[0, -1], rtol=0, atol=1e-5)
         for layer, of_row in zip(cache.layers, own.layers, strict=True):
             torch.testing.assert_close(layer.keys[row], of_row.keys[0], rtol=0, atol=1e-5)
             torch.testing.assert_close(layer.values[row], of_row.values[0], rtol=0, atol=1e-5)
-    assert first is not None
 
 
 def test_rows_read_before_the_others_run_no_layer_twice(pair: Pair) -> None:
