@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from core.errors import ArgumentError
 from core.measure.tokens import TokenScore
+from core.pair.load import slow_dtype
 from core.pair.open import load_pair
 from core.pair.pair import Pair
 from core.pair.prompts import Message, Prompt
@@ -81,6 +82,8 @@ def open_pair(arguments: argparse.Namespace) -> Pair:
     """Loads the pair the arguments name."""
     pair = load_pair(chosen_spec(arguments), arguments.device, arguments.dtype)
     say(f"{pair.spec.title} on {pair.device} in {pair.dtype}; {pair.adapter.banner}")
+    if slow := slow_dtype(pair.device, pair.dtype):
+        say(slow)
     return pair
 
 

@@ -58,6 +58,17 @@ def check_device(device: str) -> None:
         raise ArgumentError(f"There is no {device} on this machine.", f"It has {torch.cuda.device_count()} of them.")
 
 
+def slow_dtype(device: str, dtype: str) -> str:
+    """A sentence for whoever computes in half precision on a processor without units for it; else nothing."""
+    if torch.device(device).type != "cpu" or dtype == "float32":
+        return ""
+    supported = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}[dtype]
+    has_units = getattr(torch.ops.mkldnn, supported, None)
+    if has_units is None or has_units():
+        return ""
+    return f"This processor has no units for {dtype}: expect about ten times the time of float32."
+
+
 def end_of_turn_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """The ids that end a turn: the tokenizer's, which chat templates write, then the generation settings'."""
     configured = model.generation_config.eos_token_id

@@ -9,6 +9,7 @@ from core.errors import GraftError
 from core.generate.worker import Worker
 from core.measure.noise import noise_of
 from core.pair.fetch import is_ready
+from core.pair.load import slow_dtype
 from core.pair.registry import known_pairs
 from core.present.texts import two_digits
 from pages._shared.resources import study_desk, unload
@@ -25,8 +26,9 @@ def draw_pair_card(worker: Worker) -> None:
 
 
 def draw_warnings(worker: Worker) -> None:
-    """What the adapter check warns of."""
-    for warning in worker.pair.adapter.warnings:
+    """What the adapter check warns of, and a dtype that this processor has no units for."""
+    slow = slow_dtype(worker.pair.device, worker.pair.dtype)
+    for warning in (*worker.pair.adapter.warnings, *([slow] if slow else [])):
         st.warning(warning, icon=":material/warning:")
 
 
