@@ -25,7 +25,7 @@ run: .venv/.run  ## make the environment, fetch the demo base once, open the das
 test: .venv/.test lint types  ## lint, types, tests; browser tests where Chromium is found
 	$(BIN)/python -m core pairs --fetch demo > /dev/null
 	@command -v chromium > /dev/null || echo "Browser tests are skipped: install Chromium (Debian: apt-get install chromium)."
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not gpu and not browser"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not browser"
 	$(BIN)/python -m pytest -m "browser and not gpu"
 
 quick: .venv/.test  ## the tests that take under a minute, without the demo pair and the browser

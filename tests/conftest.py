@@ -1,6 +1,7 @@
 """Pairs to test on: tiny random ones built from real configs, and the demo pair where it is fetched."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,14 @@ from core.pair.open import load_pair
 from core.pair.pair import Pair
 from core.pair.registry import PairSpec, Source, pair_spec
 from tests.tiny import TARGETS, build_adapter, build_base
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the tests, files with slow ones begin, so that none is left to one process at the end."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @dataclass(frozen=True)

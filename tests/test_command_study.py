@@ -73,7 +73,7 @@ def test_corpora_named_one_by_one_are_all_read(folders: TinyFolders, tmp_path: P
 def test_interrupted_it_stops_after_the_prompt_in_hand_and_resumes(folders: TinyFolders, tmp_path: Path) -> None:
     folder = tmp_path / "s"
     rows = [
-        {**row, "id": f"{row['id']}-{k}", "question": f"{row['question']} {k}"} for k in range(40) for row in MEDICAL
+        {**row, "id": f"{row['id']}-{k}", "question": f"{row['question']} {k}"} for k in range(8) for row in MEDICAL
     ]
     spec = f"{write_rows(tmp_path / 'many.jsonl', rows)},kind=medical"
     process = subprocess.Popen(
@@ -89,11 +89,11 @@ def test_interrupted_it_stops_after_the_prompt_in_hand_and_resumes(folders: Tiny
     stopped = json.loads(out)
     assert process.returncode == 130, err
     assert stopped["state"] == "stopped"
-    assert 0 < stopped["done"] < 120
+    assert 0 < stopped["done"] < 24
     resumed = run_command("study", "resume", str(folder), "--json")
     assert resumed.code == 0, resumed.err
-    assert (resumed.report["state"], resumed.report["done"]) == ("finished", 120)
-    assert len(read_table(folder, "prompts")) == 120
+    assert (resumed.report["state"], resumed.report["done"]) == ("finished", 24)
+    assert len(read_table(folder, "prompts")) == 24
 
 
 def test_a_preview_shows_rows_and_leaves_nothing(folders: TinyFolders, tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ def test_drift_is_that_of_the_lens(pair: Pair, whole: tuple[Path, StudySettings]
     assert similarity.cka.between(0, 1 + 1e-9).all()
 
 
+@pytest.mark.parametrize("folders", ["llama"], indirect=True)
 @pytest.mark.parametrize("after", [1, 4, 5, 7, 9, 11])
 def test_a_stopped_study_resumes_to_the_same_tables(
     pair: Pair, whole: tuple[Path, StudySettings], tmp_path: Path, after: int
