@@ -5,7 +5,6 @@ hybrid (the upper layers' adapter scaled to 1, the others' to 0) and of the fine
 """
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -21,7 +20,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 from take_screenshots import FLAGS, served  # noqa: E402
 
 from benchmarks.client import first_tokens_elsewhere  # noqa: E402
-from benchmarks.common import machine, question_of, spread, write  # noqa: E402
+from benchmarks.common import question_of, spread, write  # noqa: E402
 from core.pair.fetch import local_folder  # noqa: E402
 from core.pair.registry import pair_spec  # noqa: E402
 
@@ -241,10 +240,7 @@ def main() -> None:
             found["first_token_ratio_to_plain"] = round(page["median"] / plain["median"], 2)
     if arguments.only != "first":
         found |= the_rest(runs)
-    if arguments.print_only:
-        print(json.dumps({"machine": machine(), **found}, indent=1))
-    else:
-        write("ask_page", found)
+    write("ask_page", found, arguments.print_only)
 
 
 if __name__ == "__main__":

@@ -97,9 +97,10 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def write(name: str, figures: dict[str, Any]) -> None:
-    """Prints the figures and keeps them in `results/NAME.json`."""
-    RESULTS.mkdir(exist_ok=True)
+def write(name: str, figures: dict[str, Any], print_only: bool = False) -> None:
+    """Prints the figures and, unless they are only to be printed, keeps them in `results/NAME.json`."""
     text = json.dumps({"machine": machine(), **figures}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    if not print_only:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import in_a_thread, in_turn, machine, now, ratio, spread, write
+from benchmarks.common import in_a_thread, in_turn, now, ratio, spread, write
 from benchmarks.flagship import build_flagship
 from benchmarks.people import NEW_TOGETHER, PEOPLE, first_token, plain_together, together, together_without_colours
 from benchmarks.plain import Plain
@@ -172,10 +172,7 @@ def main() -> None:
                 print(json.dumps({name: own[name], "took": round(now() - started, 1)}), file=sys.stderr, flush=True)
             figures[dtype] = own
             pair.release()
-    if options.print_only:
-        print(json.dumps({"machine": machine(), **figures}, indent=1))
-    else:
-        write("lanes" if options.shape == "demo" else "lanes_flagship", figures)
+    write("lanes" if options.shape == "demo" else "lanes_flagship", figures, options.print_only)
 
 
 if __name__ == "__main__":

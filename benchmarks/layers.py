@@ -5,7 +5,6 @@ TransformerLens, on the same text, in the same process, in turn. That all give t
 """
 
 import argparse
-import json
 import random
 import statistics
 import time
@@ -288,10 +287,7 @@ def main() -> None:
     found = [name for name in ("nnsight", "transformer_lens") if name not in other.missing]
     figures: dict[str, Any] = {"alternatives": {name: version(name.replace("_", "-")) for name in found}}
     figures |= {"missing": other.missing} | {name: PARTS[name](subject) for name in options.only}
-    if options.print_only:
-        print(json.dumps(figures, indent=1))
-    else:
-        write("layers", figures)
+    write("layers", figures, options.print_only)
 
 
 if __name__ == "__main__":

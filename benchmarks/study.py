@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.common import machine, write
+from benchmarks.common import write
 from core import load_pair
 from core.generate.sampling import Sampling, coupled_partings
 from core.intervene.controls import random_sets
@@ -191,10 +191,7 @@ def main() -> None:
         figures["speed"] = speed(arguments.rows, arguments.swept)
     if "memory" in arguments.only:
         figures["memory"] = memory()
-    if arguments.print_only:
-        print(json.dumps({"machine": machine(), **figures}, indent=1))
-    else:
-        write("study", figures)
+    write("study", figures, arguments.print_only)
 
 
 if __name__ == "__main__":
