@@ -48,5 +48,6 @@ else:
 if other is not None:
     st.caption(f"Compared with: “{other.messages[-1]['content']}”, {made_of(other)}")
     draw_report(other, simple, key="compared-run")
-draw_result(report, simple)
+written = run.report() if run is not None and report is None and run.written else None
+draw_result(report, simple, written)
 footer()

@@ -1,16 +1,21 @@
 """The pages without a browser: what they say when something is missing or wrong."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from core.generate.record import LaneRecord
 from core.generate.requests import Request
 from core.present.runs import RunReport
+from core.present.words import in_plain_words
 from pages._shared.frame import escaped
 from pages._shared.resources import Session
 from tests.conftest import TinyFolders
@@ -59,6 +64,39 @@ def test_a_question_is_answered(tiny_app: AppTest) -> None:
     assert not tiny_app.exception
     assert "In plain words" in texts(tiny_app.markdown)
     assert run.report().lanes[0].answer.text
+
+
+def test_what_answers_show_is_told_before_their_noise_is_known(
+    tiny_app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, measured = threading.Event(), LaneRecord.measure_again
+
+    def held(record: LaneRecord, *arguments: Any) -> Iterator[None]:
+        while not known.wait(0.01):
+            yield
+        yield from measured(record, *arguments)
+
+    monkeypatch.setattr(LaneRecord, "measure_again", held)
+    tiny_app.text_area(key="question").set_value("What is asthma?")
+    press_run(tiny_app)
+    run = tiny_app.session_state["run"]
+    deadline = time.monotonic() + 60
+    while not run.written and time.monotonic() < deadline:
+        time.sleep(0.02)
+    tiny_app.run()
+    early = texts(tiny_app.markdown)
+    assert run.running
+    assert "measuring how far rounding" in texts(tiny_app.caption)
+    assert "In plain words" in early
+    assert [one.label for one in tiny_app.expander if one.label == "Numbers"] == []
+    known.set()
+    assert run.request.wait(60)
+    tiny_app.run()
+    assert not tiny_app.exception
+    told = in_plain_words(*(run.report().lanes[k].answer for k in (0, -1)), run.report().lanes[-1].tokens)
+    assert told in early
+    assert told in texts(tiny_app.markdown)
+    assert [one.label for one in tiny_app.expander if one.label == "Numbers"] == ["Numbers"]
 
 
 def test_changing_only_the_layers_keeps_base_and_tuned(tiny_app: AppTest) -> None:

@@ -65,6 +65,12 @@ class LiveRun:
         """Whether more will come."""
         return not all(request.ended for request in self.requests)
 
+    @property
+    def written(self) -> bool:
+        """Whether every answer is whole and scored; how far rounding moves its figures may not be known yet."""
+        writing = [request for request in (self.request, *self._forking) if request is not None]
+        return all(request.ended or request.answered_at for request in writing)
+
     def stop(self) -> None:
         """Asks the worker to remove this run's rows."""
         for request in reversed(self.requests):

@@ -25,6 +25,8 @@ from pages._shared.frame import show_error
 
 # Seconds between two looks at a run, by how many tokens its longest lane has: each look sends them all.
 POLL_SECONDS = {0: 0.2, 250: 0.5, 1000: 1.0}
+WRITTEN_SECONDS = 0.4
+"""Once they are written, until it is known how far rounding moves their figures. No other pace, so that it is seen."""
 FIRST_TOKEN_SECONDS, AWAIT_SECONDS, LOOK_SECONDS = 1.5, 0.3, 0.02
 """From the click so long is waited for first tokens, and later, at every look, so long; seconds between two looks."""
 SENT_SECONDS = 0.05
@@ -46,6 +48,8 @@ def draw_live(run: LiveRun, simple: bool = False) -> None:
 def _pace(run: LiveRun) -> float | None:
     if not run.running:
         return None
+    if run.written:
+        return WRITTEN_SECONDS
     longest = max(len(record.ids) for record in run.records.values())
     return next(seconds for least, seconds in reversed(POLL_SECONDS.items()) if longest >= least)
 
@@ -54,7 +58,7 @@ def _live(run: LiveRun, pace: float | None, simple: bool) -> None:
     awaited = st.session_state.get("watched") is run and _await_first_tokens(run, st.session_state["n_begun"])
     st.session_state["n_begun"] = _n_begun(run)
     if pace != _pace(run):
-        st.rerun()  # draw the whole page once more: finished and without polling, or at a calmer pace
+        st.rerun()  # draw the whole page once more: with what stands below, without polling, or at a calmer pace
     polling = pace is not None
     if polling:
         left, right = st.columns([8, 1], vertical_alignment="center")
@@ -155,7 +159,7 @@ def _stage(run: LiveRun) -> str:
     place = run.worker.place(first)
     if place:
         return f"Waiting: {place} before you."
-    if all(record.finished is not None for record in run.records.values()):
+    if run.written:
         return "Written; measuring how far rounding moves the figures …"
     others = run.worker.n_rows() - sum(request.n_rows for request in run.requests)
     if others < 1:

@@ -21,13 +21,19 @@ from pages._shared.parted_panel import draw_parted
 from pages._shared.resources import recorded_example
 
 
-def draw_result(report: RunReport | None, simple: bool) -> None:
-    """Everything about a run but its lanes; only the legend while there is none."""
-    draw_legend(report.noise if report else None)
-    if report is None:
-        return
-    draw_words(report)
-    if simple:
+def draw_result(report: RunReport | None, simple: bool, written: RunReport | None = None) -> None:
+    """Everything about a run but its lanes; only the legend while there is none.
+
+    Args:
+        report: of a run that is done.
+        simple: whether to leave out what a clinician does not need.
+        written: of a run whose answers are whole while its noise is still measured: what is told without it.
+    """
+    told = report or written
+    draw_legend(told.noise if told else None)
+    if told is not None:
+        draw_words(told)
+    if report is None or simple:
         return
     draw_options(report)
     draw_parted(report)
