@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import GraftError
 from core.present.live import start
 from pages._shared.asking import conversation, draw_question, read_link, settings_of
-from pages._shared.frame import footer, open_page, open_worker, show_error
+from pages._shared.frame import escaped, footer, open_page, open_worker, show_error
 from pages._shared.history import draw_history, latest_report, made_of
 from pages._shared.lanes_panel import draw_live, draw_report
 from pages._shared.mixer import current_hybrids, draw_mixer
@@ -39,6 +39,7 @@ if pressed and hybrids is not None:
 
 if chosen is not None and chosen is not latest_report(run):
     report = chosen
+    st.caption(f"An earlier or uploaded run: “{escaped(chosen.messages[-1]['content'])}”, {escaped(made_of(chosen))}")
     draw_report(chosen, simple, key="chosen")
 elif run is not None:
     draw_live(run, simple)
@@ -46,7 +47,7 @@ elif run is not None:
 else:
     report = draw_recorded(simple)
 if other is not None:
-    st.caption(f"Compared with: “{other.messages[-1]['content']}”, {made_of(other)}")
+    st.caption(f"Compared with: “{escaped(other.messages[-1]['content'])}”, {escaped(made_of(other))}")
     draw_report(other, simple, key="compared-run")
 written = run.report() if run is not None and report is None and run.written else None
 draw_result(report, simple, written)

@@ -218,7 +218,7 @@ def test_a_follow_up_shows_the_conversation_to_all_models(tiny_app: AppTest) -> 
     assert messages[1]["content"] == first.lanes[2].answer.text
     assert first.command is not None
     assert tiny_app.session_state["run"].report().command is None
-    assert "names no line" in texts(tiny_app.caption)
+    assert "the downloaded run names none" in texts(tiny_app.caption)
 
 
 def test_a_reasoning_that_was_not_finished_is_not_followed_up(tiny_app: AppTest) -> None:

@@ -48,6 +48,19 @@ def forked(tiny_app: AppTest) -> AppTest:
     return tiny_app
 
 
+def test_what_may_be_put_in_is_what_either_model_would_choose(tiny_app: AppTest) -> None:
+    pick(answered(tiny_app), "base", 3)
+    run = tiny_app.session_state["run"]
+    token = run.report().lanes[0].tokens[3]
+    offered = tiny_app.selectbox(key="fork-what-base-3").options
+    ends = run.worker.pair.prompts.end_ids
+    wanted = {choice.id for top in (token.top_base, token.top_tuned) for choice in top[:5]} - set(ends)
+    assert len(offered) == len(wanted) + 1  # none twice, and a text
+    assert "a text of your own" in offered
+    assert "first choice" not in offered[-1] or "Base" in offered[-1]  # base has written its own first choice there
+    assert any("Fine-tuned's" in words or "both models'" in words for words in offered)
+
+
 def report(app: AppTest) -> RunReport:
     found: RunReport = app.session_state["run"].report()
     return found

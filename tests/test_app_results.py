@@ -160,6 +160,22 @@ def test_a_run_of_other_models_says_how_to_get_there(asked: AppTest) -> None:
     assert "Where they part" in texts(app.markdown)
 
 
+def test_a_run_of_these_models_needs_no_second_asking(asked: AppTest) -> None:
+    """As one uploaded in another session."""
+    report = asked.session_state["run"].report()
+    del asked.session_state["run"]
+    app = reopened(asked, report)
+    assert "Run the question again to" not in texts(app.caption)
+    assert "An earlier or uploaded run: “What is asthma?”" in texts(app.caption)
+    click(app, "Score")
+    settled(app)
+    assert [row.answer for row in app.session_state["tasks"]["cross"].task.result.answers] == [
+        "base",
+        "hybrid",
+        "tuned",
+    ]
+
+
 def test_counts_of_every_answer_without_a_worker(asked: AppTest) -> None:
     """The table of a reopened run is counted from what the run kept; the pair's own count is the same."""
     run = asked.session_state["run"]

@@ -10,6 +10,7 @@ import pytest
 from core.present.reports import REPORTS
 from tests.command import Outcome, check_schema, run_command, small_models
 from tests.conftest import TinyFolders
+from tests.tiny import build_adapter
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
@@ -58,6 +59,29 @@ def test_a_fork_leaves_base_for_the_other_models_choice(folders: TinyFolders) ->
     assert second["answer"]["text"].find("lungs") >= 0
 
 
+def test_a_fork_names_lanes_as_they_were_named(folders: TinyFolders) -> None:
+    outcome = ask(folders, "--lane", "Lent: 2 / mlp_out", "--fork-at", "Lent:2= lungs>tuned", "--fork-at", "2= x>Lent")
+    by_name(outcome)
+    assert [(own["fork"]["parent"], own["fork"]["model"]) for own in outcome.report["forks"]] == [
+        ("hybrid", "tuned"), ("base", "hybrid"),
+    ]  # fmt: skip
+
+
+def test_a_fork_that_puts_in_what_stands_there_says_whose_choice_it_is(llama_base: Path, tmp_path: Path) -> None:
+    same = TinyFolders(llama_base, build_adapter(llama_base, tmp_path / "tuned", zero=True))
+    refused = ask(same, "--fork-at", "tuned:2")
+    assert refused.code == 2
+    assert "base's first choice too" in refused.error["message"]
+    assert "--fork-at 'tuned:2=TEXT'" in refused.error["remedy"]
+
+
+def test_more_tokens_than_the_context_holds_are_refused_at_once(folders: TinyFolders) -> None:
+    models = ("--base", str(folders.base), "--tuned", str(folders.tuned))
+    refused = run_command("ask", QUESTION, *models, "--max-new-tokens", "100000000", "--json")
+    assert refused.code == 2
+    assert "the context holds" in refused.error["message"]
+
+
 def test_shared_noise_reports_how_often_the_models_part(folders: TinyFolders) -> None:
     lanes = by_name(ask(folders, "--coupled", "--temperature", "1", "--layers", "all"))
     assert lanes["hybrid"]["ids"] == lanes["tuned"]["ids"]
@@ -103,6 +127,7 @@ def test_answers_are_written_as_a_table_or_picture(folders: TinyFolders, tmp_pat
         (["--fork-at", "base"], "not understood"),
         (["--fork-at", "nobody:1"], "no lane 'nobody'"),
         (["--fork-at", "base:99"], "no token 99"),
+        (["--fork-at", "base:-1"], "no token -1"),
         (["--fork-at", "base:1>nobody"], "no lane 'nobody'"),
         (["--amplify", "9"], "-1..3"),
         (["--coupled"], "greedy needs no coupling"),

@@ -16,10 +16,10 @@ from core.measure.options import parse_options
 from core.pair.gates import DIRECTIONS, PARTS, Gates, check_strength, format_layers, thirds
 from core.pair.pair import Pair
 from core.pair.prompts import Prompt
-from core.present.answers_figure import answers_figure
+from core.present.answers_figure import answers_figure, asked_words
 from core.present.figures import FORMS
-from core.present.forks import MAX_FORKS, Fork, checked_fork, first_choice, fork_from, fork_lane, typed_ids
-from core.present.hybrids import Hybrid, hybrids_from, run_lanes
+from core.present.forks import MAX_FORKS, Fork, checked_fork, first_choice, fork_from, fork_lane, fork_said, typed_ids
+from core.present.hybrids import Hybrid, hybrids_from, lane_names, lane_title, run_lanes
 from core.present.provenance import source_of
 from core.present.reports import AskReport, ForkAnswer, LaneLetters
 from core.present.texts import ask_text
@@ -53,9 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="[LANE:]INDEX[=TEXT][>MODEL]",
         help="continue an answer (base's by default) from one of its tokens with TEXT or, without it, with the first "
-        "choice of fine-tuned (of base in fine-tuned's answer); MODEL writes on, by default the lane's own",
+        "choice of fine-tuned (of base in fine-tuned's answer); MODEL writes on, by default the lane's own. Lanes are "
+        "base, hybrid, hybrid-2 and so on or the names given with --lane, and tuned",
     )
-    parser.add_argument("--cross", action="store_true", help="score each answer under each model")
+    parser.add_argument(
+        "--cross", action="store_true", help="score each answer under base, every grafted hybrid and tuned"
+    )
     parser.add_argument(
         "--coupled",
         action="store_true",
@@ -75,9 +78,20 @@ def run(arguments: argparse.Namespace) -> None:
     asked_forks = [fork_from(text) for text in arguments.fork_at]
     if len(asked_forks) > MAX_FORKS:
         raise ArgumentError(f"{len(asked_forks)} forks were asked for.", f"Ask for at most {MAX_FORKS}.")
+    for _, at, _, _ in asked_forks:
+        if not 0 <= at < arguments.max_new_tokens:
+            raise ArgumentError(
+                f"--fork-at {at}: an answer of at most {arguments.max_new_tokens} tokens has no token {at}.",
+                "Name an earlier one, or ask for more with --max-new-tokens.",
+            )
     hybrids = _hybrids(arguments)
     pair = open_pair(arguments)
     prompt = build_prompt(arguments, pair)
+    if arguments.max_new_tokens > pair.max_positions:
+        raise ArgumentError(
+            f"{arguments.max_new_tokens:,} new tokens were asked for; the context holds {pair.max_positions:,}.",
+            "Ask for fewer.",
+        )
     if hybrids is None:
         upper = format_layers(thirds(pair.n_layers)["upper"])
         chosen = upper if arguments.layers is None else arguments.layers
@@ -86,7 +100,11 @@ def run(arguments: argparse.Namespace) -> None:
         hybrids = (*hybrids, Hybrid("Amplified", "all", alpha=arguments.amplify))
     lanes = run_lanes(pair, hybrids)
     answers = ask(pair, prompt, lanes, sampling, arguments.max_new_tokens)
-    forks = _forks(pair, prompt, lanes, answers, asked_forks, sampling, arguments.max_new_tokens)
+    by_name = dict(zip((hybrid.name for hybrid in hybrids), lane_names(hybrids), strict=True))
+    named = [
+        (by_name.get(lane, lane), at, text, by_name.get(model or "", model)) for lane, at, text, model in asked_forks
+    ]
+    forks = _forks(pair, prompt, lanes, answers, named, sampling, arguments.max_new_tokens)
     grafts = {lane.name: lane.gates for lane in lanes if lane.kind == "graft"}
     report = AskReport(
         **head(arguments, pair),
@@ -100,9 +118,12 @@ def run(arguments: argparse.Namespace) -> None:
         warnings=pair.adapter.warnings,
     )
     written = [*answers.lanes, *(fork.answer for fork in forks)]
-    forked = {fork.answer.name: fork.fork for fork in forks}
-    source = source_of(pair, arguments.question)
-    emit(report, ask_text(report), arguments, answers_figure(source, written, forked, hybrids))
+    titles = {answer.name: lane_title(answer.name, hybrids) for answer in answers.lanes}
+    for own in forks:
+        titles[own.answer.name] = fork_said(own.answer.name, own.fork, pair.prompts.text(own.fork.ids), hybrids)
+    how = asked_words(sampling, arguments.max_new_tokens, arguments.system, arguments.raw)
+    figure = answers_figure(source_of(pair, arguments.question), written, titles, how)
+    emit(report, ask_text(report, titles), arguments, figure)
 
 
 def _forks(
@@ -116,13 +137,20 @@ def _forks(
 ) -> tuple[ForkAnswer, ...]:
     by_name = {answer.name: answer for answer in answers.lanes}
     rows = {lane.name: lane for lane in lanes}
-    found = []
+    found: list[ForkAnswer] = []
     for number, (parent, at, text, model) in enumerate(asked, start=1):
         answer = by_name[parent].ids if parent in by_name else ()
         if text is not None:
             put_in = typed_ids(pair.prompts, text)
         elif at < len(answer):
-            put_in = (_other_choice(pair, prompt, answer, at, "base" if parent == "tuned" else "tuned"),)
+            other = "base" if parent == "tuned" else "tuned"
+            put_in = (_other_choice(pair, prompt, answer, at, other),)
+            if put_in[0] == answer[at] and (model or parent) == parent:
+                raise ArgumentError(
+                    f"At token {at} {parent} has written {pair.prompts.text(put_in)!r}, which is {other}'s first "
+                    "choice too.",
+                    f"Name a token at which they differ, or a text: --fork-at '{parent}:{at}=TEXT'.",
+                )
         else:
             put_in = ()
         fork = checked_fork(Fork(parent, at, put_in, model or parent), answer, list(by_name), pair.prompts.end_ids)

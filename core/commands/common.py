@@ -44,7 +44,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """`--json` and `--out`."""
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="also write the report to FILE: .json, and what the command names"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="also write the report to FILE.json, or the command's figure, where it has one, to FILE.csv, .png, .svg, "
+        ".pdf or .html",
     )
 
 

@@ -36,7 +36,7 @@ class LaneAnswer:
     """One answer.
 
     Attributes:
-        name: `base`, `tuned`, or `hybrid`, `hybrid-2`, `hybrid-3`; forks are `fork-1` and so on.
+        name: `base`, `tuned`, or `hybrid`, `hybrid-2` and so on; forks are `fork-1` and so on.
         gates: n_layers × [attn, mlp]; of a patched lane the recipient's, of an amplified one the fine-tuned model's.
         text: without the end-of-turn token.
         ids: with it, where the model wrote it.

@@ -11,10 +11,9 @@ from typing import Any
 import altair as alt
 
 from core.generate.record import LaneAnswer
+from core.generate.sampling import Sampling
 from core.present.charts import Rows
 from core.present.figures import Figure
-from core.present.forks import Fork
-from core.present.hybrids import Hybrid, lane_title, lane_word
 from core.present.provenance import Source
 from core.present.texts import two_digits
 
@@ -29,19 +28,36 @@ _NOISE = "± is by how much a mean changes when the answer is read by another nu
 _LIMIT = "It shows what the models wrote, not which of it is right."
 
 
-def answers_figure(
-    source: Source, answers: Sequence[LaneAnswer], forks: Mapping[str, Fork], hybrids: Sequence[Hybrid]
-) -> Figure:
+def answers_figure(source: Source, answers: Sequence[LaneAnswer], titles: Mapping[str, str], how: str) -> Figure:
     """The answers of one run.
 
     Args:
         source: models and question.
         answers: in the order shown.
-        forks: lane → where it left another answer; of the lanes that are forks.
-        hybrids: of the run.
+        titles: lane → what it is.
+        how: they were asked for, as `asked_words` says it.
     """
-    rows = tuple(_row(answer, _title(answer.name, forks, hybrids)) for answer in answers)
-    return Figure("Answers side by side", source, _LEGEND, _NOISE, "answers", rows, answers_chart, _LIMIT)
+    rows = tuple(_row(answer, titles[answer.name]) for answer in answers)
+    return Figure("Answers side by side", source, f"{_LEGEND} {how}", _NOISE, "answers", rows, answers_chart, _LIMIT)
+
+
+def asked_words(sampling: Sampling, max_new_tokens: int, system: str | None, raw: bool, follow_up: bool = False) -> str:
+    """How answers were asked for: what somebody needs to know who asks again."""
+    if sampling.temperature == 0:
+        chosen = "Greedy"
+    else:
+        noise = ", noise shared by the lanes" if sampling.coupled else ""
+        chosen = (
+            f"Sampled at temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}{noise}"
+        )
+    said = [f"{chosen}; at most {max_new_tokens} tokens a lane."]
+    if raw:
+        said.append("Asked as raw text, without the chat template.")
+    if system:
+        said.append(f"System prompt: “{system}”.")
+    if follow_up:
+        said.append("The question followed on others, which the models were shown too.")
+    return " ".join(said)
 
 
 def answers_chart(rows: Rows) -> Any:
@@ -88,14 +104,6 @@ def _row(answer: LaneAnswer, title: str) -> dict[str, Any]:
         "kl_to_tuned_noise": answer.kl_to_tuned_noise,
         "repetition": answer.repetition,
     }
-
-
-def _title(name: str, forks: Mapping[str, Fork], hybrids: Sequence[Hybrid]) -> str:
-    if name not in forks:
-        return lane_title(name, hybrids)
-    fork = forks[name]
-    parent, model = (lane_word(lane, hybrids) for lane in (fork.parent, fork.model))
-    return f"{lane_word(name, hybrids)}: leaves {parent}'s answer at token {fork.at}, {model} writes on"
 
 
 def _figures(row: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from core.measure.cross import CrossScores
 from core.present.charts import Rows
 from core.present.colour import BACKGROUND, SEQUENTIAL, colour_on, text_on
 from core.present.cross_words import Names
-from core.present.texts import two_digits
 
 DOMAIN = (0.0, 4.0)  # nats a token
 _CELL = (128, 46)
@@ -88,4 +87,5 @@ def _shown(row: dict[str, Any], theme: str) -> dict[str, str]:
     if nats is None:
         return {"shown": "–", "moved": "nothing to score", "ink": text_on(getattr(BACKGROUND, theme))}
     ink = text_on(colour_on(nats, DOMAIN, SEQUENTIAL[theme]))
-    return {"shown": two_digits(nats), "moved": f"± {noise or 0.0:.0e}".replace("e-0", "e-"), "ink": ink}
+    moved = f"{noise:.0e}".replace("e-0", "e-") if noise else "0"
+    return {"shown": f"{nats:#.3g}", "moved": f"± {moved}", "ink": ink}

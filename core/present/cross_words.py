@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.measure.cross import CrossRow, CrossScore, CrossScores
-from core.present.texts import two_digits
+from core.present.texts import told_apart, two_digits
 
 LIMITS = (
     "Lower is likelier. A model mostly finds its own answer likeliest, since it chose those tokens; by how much says "
     "how far apart the models write. Compare along a row first: it is one text. A likely answer is not a right one."
 )
+_HARDLY = 0.05  # nats: a factor that would read as 1.0
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,14 @@ def _own_words(rows: list[CrossRow], names: Names) -> str:
             return f"{names.called[owned[0].answer]}'s answer is likeliest under the model that wrote it."
         every = "Each answer" if len(owned) == len(rows) else "Each answer that a single model wrote"
         return f"{every} is likeliest under the model that wrote it."
-    return " ".join(
+    return " ".join(_stranger_words(row, names, likelier) for row, likelier in strangers)
+
+
+def _stranger_words(row: CrossRow, names: Names, likelier: str) -> str:
+    other, own = told_apart(_nats(_score(row, likelier)), _nats(_score(row, names.own[row.answer])))
+    return (
         f"{names.called[row.answer]}'s answer is likelier under {names.called[likelier]} than under the model that "
-        "wrote it."
-        for row, likelier in strangers
+        f"wrote it ({other} against {own} nats a token)."
     )
 
 
@@ -73,9 +78,10 @@ def _of_base(rows: list[CrossRow], names: Names) -> str:
     if _nats(last) - _nats(first) <= _noise(first) + _noise(last):
         return "The base model finds all answers equally likely a token."
     by_score = {id(_score(row, "base")): names.called[row.answer] for row in rows}
+    least, most = told_apart(_nats(first), _nats(last))
     return (
         f"To the base model a token of {by_score[id(first)]}'s answer is on average the likeliest "
-        f"({two_digits(first.nats)} nats), one of {by_score[id(last)]}'s the least likely ({two_digits(last.nats)})."
+        f"({least} nats), one of {by_score[id(last)]}'s the least likely ({most})."
     )
 
 
@@ -93,6 +99,13 @@ def _each_other(rows: list[CrossRow], names: Names) -> list[str]:
             said.append(f"{whose} is equally likely under both models.")
             continue
         how = "less" if apart > 0 else "more"
+        if abs(apart) < _HARDLY:
+            under = told_apart(_nats(its), _nats(own))
+            said.append(
+                f"{whose} is slightly {how} likely a token under {names.called[other]} than under {names.called[mine]} "
+                f"({under[0]} against {under[1]} nats)."
+            )
+            continue
         said.append(
             f"{whose} is {two_digits(math.exp(abs(apart)))} times {how} likely a token under {names.called[other]} "
             f"than under {names.called[mine]}."

@@ -55,7 +55,11 @@ def fork_title(lane: str, fork: Fork, tokens: Sequence[TokenScore], hybrids: Seq
         tokens: of its own answer.
         hybrids: of the run.
     """
-    put_in = "".join(_texts(tokens)[fork.at : fork.at + len(fork.ids)])
+    return fork_said(lane, fork, "".join(_texts(tokens)[fork.at : fork.at + len(fork.ids)]), hybrids)
+
+
+def fork_said(lane: str, fork: Fork, put_in: str, hybrids: Sequence[Hybrid]) -> str:
+    """As `fork_title`, from the text that was put in."""
     parent, model = lane_word(fork.parent, hybrids), lane_word(fork.model, hybrids)
     start = f"from token {fork.at} with {quoted(put_in)}"
     own = fork.model == fork.parent

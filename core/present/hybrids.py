@@ -147,11 +147,13 @@ class Hybrid:
             return f"amplified difference, α {'−' if self.alpha < 0 else ''}{abs(self.alpha):g}"
         if self.site:
             donor, recipient = ("fine-tuned", "base") if self.direction == DIRECTIONS[0] else ("base", "fine-tuned")
-            return f"{_SITE_AT[self.site]} layers {self.layers}, patched from {donor} into {recipient}"
+            layers = "layer" if self.layers.isdecimal() else "layers"
+            return f"{_SITE_AT[self.site]} {layers} {self.layers}, patched from {donor} into {recipient}"
         part = "" if self.part == "both" else f", {self.part} only"
         strength = "" if self.strength == 1 else f", strength {self.strength:g}"
         donor = "fine-tuned" if self.direction == DIRECTIONS[0] else "base"
-        return f"{donor} layers {self.layers}{part}{strength}"
+        layers = "layer" if self.layers.isdecimal() else "layers"
+        return f"{donor} {layers} {self.layers}{part}{strength}"
 
 
 def _plain(value: float) -> str:

@@ -29,11 +29,14 @@ def option_words(choices: Mapping[str, LetterChoice], called: Mapping[str, str])
     of_base, of_tuned = (percent(max(choice.probabilities)) for choice in (base, tuned))
     if "tuned" in flipped:
         first = (
-            f"Among the letters alone, Base puts {base.chosen} first ({of_base}), Fine-tuned {tuned.chosen} "
+            f"Asked once more for a letter only, Base puts {base.chosen} first ({of_base}), Fine-tuned {tuned.chosen} "
             f"({of_tuned}): the letter flipped."
         )
     else:
-        first = f"Among the letters alone, Base and Fine-tuned both put {base.chosen} first ({of_base} and {of_tuned})."
+        first = (
+            f"Asked once more for a letter only, Base and Fine-tuned both put {base.chosen} first ({of_base} and "
+            f"{of_tuned})."
+        )
     hybrids = [name for name in choices if name not in ("base", "tuned")]
     said = [
         f"{called[name]} "

@@ -88,6 +88,11 @@ def run_from_json(text: str | bytes) -> RunReport:
                 f"The file has schema version {fields.get('schema_version')}, expected {SCHEMA_VERSION}.",
                 "Give a run downloaded from this version.",
             )
+        if "messages" not in fields or "settings" not in fields:
+            raise DataError(
+                "The file is not a run of the Ask page; reports of the command line cannot be shown again.",
+                "Give a file that “Download: run” wrote.",
+            )
         settings = _settings(fields["settings"])
         lanes = tuple(_lane(lane) for lane in fields["lanes"])
         expected = ["base", *lane_names(settings.hybrids), "tuned"]

@@ -3,6 +3,8 @@
 Knows reports; computes nothing but rounding.
 """
 
+from collections.abc import Mapping
+
 from core.generate.record import LaneAnswer
 from core.measure.metrics import DEFAULT_FIGURE, METRICS
 from core.present.answer_sections import NO_ANSWER
@@ -20,6 +22,16 @@ def two_digits(value: float | None) -> str:
     if abs(value) >= 99.5:
         return f"{value:.0f}"
     return f"{value:#.2g}".rstrip(".") if abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers to as many significant digits, two at least, as it takes to tell them apart, up to eight."""
+    shown = two_digits(one), two_digits(other)
+    for digits in range(3, 9):
+        if shown[0] != shown[1]:
+            break
+        shown = f"{one:#.{digits}g}".rstrip("."), f"{other:#.{digits}g}".rstrip(".")
+    return shown
 
 
 def percent(share: float) -> str:
@@ -64,13 +76,19 @@ def diff_text(report: DiffReport) -> str:
     return "\n".join(lines)
 
 
-def ask_text(report: AskReport) -> str:
-    """One block a lane."""
+def ask_text(report: AskReport, titles: Mapping[str, str]) -> str:
+    """One block a lane.
+
+    Args:
+        report: of the command.
+        titles: lane → what it is.
+    """
     blocks = []
     for lane in report.lanes:
         speed = two_digits(lane.tokens_per_second)
+        title = lane.name if lane.name in ("base", "tuned") else f"{lane.name}: {titles[lane.name]}"
         blocks.append(
-            f"== {lane.name} ({len(lane.ids)} tokens, {speed} tokens/s, ended by {lane.finished})\n"
+            f"== {title} ({len(lane.ids)} tokens, {speed} tokens/s, ended by {lane.finished})\n"
             f"{lane.text}{_unfinished(lane)}\n"
             f"   KL(lane‖base) {two_digits(lane.kl_to_base)}, KL(lane‖tuned) {two_digits(lane.kl_to_tuned)} nats a "
             f"token; repeated 4-grams {two_digits(lane.repetition)}"
@@ -79,10 +97,9 @@ def ask_text(report: AskReport) -> str:
     whole = all(lane.finished == "end" for lane in report.lanes if lane.name in ("base", "tuned"))
     alike = f"Base and fine-tuned answer alike{'' if whole else ', as far as both were written'}."
     words = alike if parted is None else f"Base and fine-tuned part at token {parted}."
-    for number, own in enumerate(report.forks, start=1):
-        fork = own.fork
+    for own in report.forks:
         blocks.append(
-            f"== fork-{number}: {fork.parent} from token {fork.at}, written on by {fork.model} "
+            f"== {titles[own.answer.name]} "
             f"({len(own.answer.ids)} tokens, ended by {own.answer.finished})\n{own.answer.text}"
             f"{_unfinished(own.answer)}"
         )

@@ -66,8 +66,9 @@ def in_plain_words(base: LaneAnswer, tuned: LaneAnswer, tuned_tokens: Sequence[T
     if not all(written):
         return "There are no two answers to compare."
     unfinished = (base.reasoning_finished is False, tuned.reasoning_finished is False)
-    sentence = _UNFINISHED.get(unfinished, "") + _parting(
-        written, {base.finished, tuned.finished} == {"end"}, tuned_tokens, any(unfinished)
+    stopped = (base.finished in _CUT, tuned.finished in _CUT)
+    sentence = (_UNFINISHED.get(unfinished) or _STOPPED.get(stopped, "")) + _parting(
+        written, {base.finished, tuned.finished} == {"end"}, tuned_tokens, any(unfinished) or any(stopped)
     )
     surprising, total = surprising_words(tuned_tokens)
     if total == 0:
@@ -86,12 +87,18 @@ _UNFINISHED = {
     (True, False): "Base did not come to the end of its reasoning, so this is about what was written. ",
     (False, True): "The fine-tuned model did not come to the end of its reasoning, so this is about what was written. ",
 }
+_CUT = ("stopped", "failed")
+_STOPPED = {
+    (True, True): "Both answers were stopped before their end, so this is about what was written. ",
+    (True, False): "Base's answer was stopped before its end, so this is about what was written. ",
+    (False, True): "The fine-tuned model's answer was stopped before its end, so this is about what was written. ",
+}
 
 
 def _parting(
     written: Sequence[Sequence[int]], ended: bool, tuned_tokens: Sequence[TokenScore], unfinished: bool
 ) -> str:
-    """Where two texts part; texts whose reasoning is not finished are not called answers."""
+    """Where two texts part; texts that were stopped, or whose reasoning is not finished, are not called answers."""
     text, wrote = ("text", "wrote") if unfinished else ("answer", "answered")
     parted = first_divergence(*written)
     if parted is None and ended:

@@ -45,11 +45,12 @@ class AtHand:
 
 
 def at_hand(report: RunReport) -> AtHand | None:
-    """The worker of this session's live run, if its pair is the one the run was made with; None otherwise."""
+    """The worker of this page, or of the live run, if its pair is the one the run was made with; None otherwise."""
     live: LiveRun | None = st.session_state.get("run")
-    if live is None or live.worker.gone:
+    worker: Worker | None = st.session_state.get("worker", live.worker if live is not None else None)
+    if worker is None or worker.gone:
         return None
-    pair = live.worker.pair
+    pair = worker.pair
     weights = (report.provenance.base_sha256, report.provenance.tuned_sha256)
     if weights != (pair.identity.base_sha256, pair.identity.tuned_sha256):
         return None
@@ -57,4 +58,4 @@ def at_hand(report: RunReport) -> AtHand | None:
         prompt = build_prompt(pair, report.messages, report.settings)
     except GraftError:  # an uploaded run may hold what this pair cannot read; then it was not made with it
         return None
-    return AtHand(live.worker, prompt) if prompt.ids == report.prompt_ids else None
+    return AtHand(worker, prompt) if prompt.ids == report.prompt_ids else None

@@ -18,6 +18,7 @@ from core.present.cross_words import LIMITS, Names, cross_words
 from core.present.provenance import source_of
 from core.present.run_lanes import called, model_of
 from core.present.runs import RunReport
+from core.present.texts import two_digits
 from pages._shared.at_hand import AGAIN, AtHand, at_hand
 from pages._shared.exports import draw_figure
 from pages._shared.frame import escaped
@@ -71,7 +72,7 @@ def _draw(report: RunReport, found: AtHand, scores: CrossScores, models: Mapping
         source_of(found.worker.pair, report.messages[-1]["content"]),
         "Each answer under each model",
         _LEGEND,
-        f"± is by how much a figure changes by another numerical route, at most {moved:.0e} nats.",
+        f"± is by how much a figure changes by another numerical route, at most {two_digits(moved)} nats.",
         "answers-under-models",
         cross_rows(scores, names),
         partial(cross_chart, theme=st.context.theme.type or "light"),

@@ -21,6 +21,8 @@ from pages._shared.frame import escaped, show_error
 from pages._shared.history import show_latest
 from pages._shared.resources import browser_session
 
+OFFERED = 5
+"""How many of each model's choices a fork may begin with, as many as stand beside a token."""
 _TYPED = "typed"
 _MODELS = {"base": "Base", "tuned": "Fine-tuned"}
 
@@ -92,7 +94,7 @@ def draw_picked(
         said = [f"{_MODELS[model]} would put {_shown(choice)} first" for model, choice in choices.items()]
         st.write(f"Here {'; '.join(said)}.")
         if isinstance(source, LiveRun):
-            _draw_fork(source, lane, index, choices)
+            _draw_fork(source, lane, index, token)
         else:
             st.caption("To continue this answer from here with another token, run the question again.")
 
@@ -106,21 +108,21 @@ def _percent(logp: float) -> str:
     return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %" if share >= 0.1 else "< 0.1 %"
 
 
-def _draw_fork(run: LiveRun, lane: str, index: int, choices: Mapping[str, Choice]) -> None:
+def _draw_fork(run: LiveRun, lane: str, index: int, token: TokenScore) -> None:
     if run.records[lane].finished is None:
         st.caption("This answer is still being written; it can be continued from here once it is done.")
         return
     if len(run.forks) >= MAX_FORKS:
         st.caption(f"There are {MAX_FORKS} forks already. Run the question again to begin anew.")
         return
-    place = f"{lane}-{index}"
+    place, offers = f"{lane}-{index}", _offers(run, lane, index, token)
     models = [name for name in run.records if name not in run.forks]
     own = run.forks[lane].model if lane in run.forks else lane
     with st.container(horizontal=True, vertical_alignment="bottom"):
         what = st.selectbox(
             "put in instead",
-            _usable(run, lane, index, choices),
-            format_func=lambda name: _offer(name, choices),
+            list(offers),
+            format_func=lambda name: offers[name][0],
             key=f"fork-what-{place}",
             width=330,
         )
@@ -141,21 +143,33 @@ def _draw_fork(run: LiveRun, lane: str, index: int, choices: Mapping[str, Choice
     if what == _TYPED and typed and not typed[0].isspace() and index:
         st.caption(f"{escaped(quoted(typed))} continues the word before it; a new word begins with a blank.")
     if pressed:
-        _go_on(run, lane, index, choices[what].id if what in choices else typed, model)
+        _go_on(run, lane, index, typed if what == _TYPED else offers[what][1], model)
     if "fork_error" in st.session_state:
         show_error(st.session_state["fork_error"])
 
 
-def _usable(run: LiveRun, lane: str, index: int, choices: Mapping[str, Choice]) -> list[str]:
-    """What may be put in: first choices that do not end the answer; those that stand there already come last."""
+def _offers(run: LiveRun, lane: str, index: int, token: TokenScore) -> dict[str, tuple[str, int]]:
+    """What may be put in, with its words: both models' first choices and a text before further ones, none twice.
+
+    What ends the answer is left out; what stands there already comes last.
+    """
     ends, here = run.worker.pair.prompts.end_ids, run.records[lane].ids[index]
-    usable = [model for model, choice in choices.items() if choice.id not in ends]
-    new = [model for model in usable if choices[model].id != here]
-    return [*new, _TYPED, *(model for model in usable if model not in new)]
-
-
-def _offer(name: str, choices: Mapping[str, Choice]) -> str:
-    return "a text of your own" if name == _TYPED else f"{_MODELS[name]}'s first choice {quoted(choices[name].text)}"
+    found: dict[int, tuple[str, str]] = {}
+    for rank in range(OFFERED):
+        for model, top in (("base", token.top_base), ("tuned", token.top_tuned)):
+            choice = top[rank] if top and rank < len(top) else None
+            if choice is None or choice.id in ends:
+                continue
+            whose, place = _MODELS[model], "first choice" if rank == 0 else f"choice no. {rank + 1}"
+            if choice.id not in found:
+                found[choice.id] = (model if rank == 0 else f"{model}-{rank + 1}", f"{whose}'s {place}")
+            elif rank == 0:
+                found[choice.id] = (found[choice.id][0], "both models' first choice")
+    texts = {choice.id: choice.text for top in (token.top_base, token.top_tuned) for choice in top or ()}
+    offers = {key: (f"{words} {quoted(texts[which])}", which) for which, (key, words) in found.items()}
+    new = {key: offer for key, offer in offers.items() if offer[1] != here}
+    lead = {key: offer for key, offer in new.items() if key in _MODELS} or new
+    return lead | {_TYPED: ("a text of your own", -1)} | new | offers
 
 
 def _go_on(run: LiveRun, lane: str, index: int, put_in: int | str, model: str) -> None:

@@ -97,6 +97,7 @@ def open_worker(meanwhile: Callable[[], None] | None = None) -> Worker:
         with waiting, st.spinner(f"Loading {choice.spec.title} (a few seconds) …", show_time=True):
             worker = worker_of(choice.spec, choice.device, choice.dtype)
         waiting.empty()
+        st.session_state["worker"] = worker
         return worker
     except GraftError as error:
         show_error(error)

@@ -107,11 +107,6 @@ def draw_downloads(report: RunReport) -> None:
     as_json, as_csv = partial(to_json, report), partial(_as_csv, report)
     st.download_button("Download: run", as_json, f"{name}.json", "application/json", on_click="ignore")
     st.download_button("Download: table", as_csv, f"{name}-tokens.csv", "text/csv", on_click="ignore")
-    if report.command is None:
-        st.caption(
-            "The file names no line that writes these answers again: a follow-up, a stopped answer and some forks have "
-            "none."
-        )
 
 
 def _as_csv(report: RunReport) -> str:

@@ -5,9 +5,11 @@ Knows the order of things; each is drawn by its own module.
 
 import streamlit as st
 
-from core.present.answers_figure import answers_figure
+from core.present.answers_figure import answers_figure, asked_words
 from core.present.figures import Figure
+from core.present.live import sampling_of
 from core.present.provenance import Source, provenance_line
+from core.present.run_lanes import titled
 from core.present.runs import RunReport
 from pages._shared.asking import draw_link
 from pages._shared.cross_panel import draw_cross
@@ -46,14 +48,20 @@ def draw_result(report: RunReport | None, simple: bool, written: RunReport | Non
         draw_downloads(report)
         with st.popover("Link"):
             draw_link(report.settings, report.messages[-1]["content"])
+    if report.command is None:
+        st.caption(
+            "No line of the command line writes all of these answers again (there is none for a follow-up, a stopped "
+            "answer and some forks), so the downloaded run names none."
+        )
 
 
 def _answers(report: RunReport) -> Figure:
     """All answers of a run as a figure to keep."""
-    made, question = report.provenance, report.messages[-1]["content"]
-    source = Source(made.pair or "run", provenance_line(made), question)
-    forks = {lane.answer.name: lane.fork for lane in report.lanes if lane.fork is not None}
-    return answers_figure(source, [lane.answer for lane in report.lanes], forks, report.settings.hybrids)
+    made, asked = report.provenance, report.settings
+    source = Source(made.pair or "run", provenance_line(made), report.messages[-1]["content"])
+    titles = {lane.answer.name: titled(report, lane.answer.name) for lane in report.lanes}
+    how = asked_words(sampling_of(asked), asked.max_new_tokens, asked.system, asked.raw, len(report.messages) > 1)
+    return answers_figure(source, [lane.answer for lane in report.lanes], titles, how)
 
 
 def draw_recorded(simple: bool) -> RunReport | None:

@@ -111,11 +111,19 @@ function makeToken(state, index) {
   const span = element("span", "token");
   span.setAttribute("role", "button");
   span.tabIndex = index === state.active ? 0 : -1;
-  span.addEventListener("mouseenter", () => showDetails(state, index));
+  span.addEventListener("mouseenter", (event) => {
+    // What a click opens moves the text: a token that comes to lie under a resting pointer was not asked for.
+    const rests = state.clickedAt && event.screenX === state.clickedAt[0] && event.screenY === state.clickedAt[1];
+    if (!rests) showDetails(state, index);
+  });
   span.addEventListener("focus", () => showDetails(state, index));
   span.addEventListener("mouseleave", () => (state.card.hidden = true));
   span.addEventListener("blur", () => (state.card.hidden = true));
-  span.addEventListener("click", () => state.pick(index));
+  span.addEventListener("click", (event) => {
+    state.clickedAt = [event.screenX, event.screenY];
+    state.card.hidden = true;
+    state.pick(index);
+  });
   span.addEventListener("keydown", (event) => {
     const moves = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: state.spans.length - 1 };
     if (event.key in moves) {

@@ -42,9 +42,15 @@ def test_every_answer_likeliest_under_its_own_model() -> None:
 def test_an_answer_likelier_under_another_model_is_named() -> None:
     found = table(row("base", 0.9, 0.8, 0.6), row("tuned", 2.3, 1.1, 0.5))
     said = cross_words(found, NAMES)
-    assert "Base's answer is likelier under Fine-tuned than under the model that wrote it." in said
+    assert "likelier under Fine-tuned than under the model that wrote it (0.60 against 0.90 nats a token)." in said
     assert "Base's answer is 1.3 times more likely a token under Fine-tuned than under Base." in said
     assert "Each answer" not in said
+
+
+def test_figures_a_sentence_compares_are_told_apart() -> None:
+    said = cross_words(table(row("base", 0.6312, 0.6311, 0.6304)), NAMES)
+    assert "wrote it (0.630 against 0.631 nats a token)" in said
+    assert "slightly more likely a token under Fine-tuned than under Base (0.630 against 0.631 nats)" in said
 
 
 def test_what_lies_within_noise_is_no_difference() -> None:

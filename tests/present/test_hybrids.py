@@ -59,7 +59,7 @@ def test_a_title_says_what_a_hybrid_is_made_of() -> None:
 @pytest.mark.parametrize(
     ("hybrid", "words"),
     [
-        (Hybrid(layers="20", site="mlp_out"), "what the MLP adds in layers 20, patched from fine-tuned into base"),
+        (Hybrid(layers="20", site="mlp_out"), "what the MLP adds in layer 20, patched from fine-tuned into base"),
         (
             Hybrid(layers="3,7", site="resid_pre", direction="base-into-tuned"),
             "residual before layers 3,7, patched from base into fine-tuned",

@@ -18,7 +18,7 @@ def letters(*p: float, mass: float = 0.9, noise: float = 1e-5) -> LetterChoice:
 def test_a_flip_is_said() -> None:
     choices = {"base": letters(0.2, 0.62, 0.18), "hybrid": letters(0.3, 0.6, 0.1), "tuned": letters(0.3, 0.22, 0.48)}
     assert option_words(choices, CALLED) == (
-        "Among the letters alone, Base puts B first (62 %), Fine-tuned C (48 %): the letter flipped. "
+        "Asked once more for a letter only, Base puts B first (62 %), Fine-tuned C (48 %): the letter flipped. "
         "Upper stays with B."
     )
     rows = option_rows(choices, CALLED)
@@ -30,7 +30,7 @@ def test_a_flip_is_said() -> None:
 def test_no_flip_is_said_and_a_hybrids_own_is() -> None:
     choices = {"base": letters(0.7, 0.3), "hybrid": letters(0.4, 0.6), "tuned": letters(0.6, 0.4)}
     assert option_words(choices, CALLED) == (
-        "Among the letters alone, Base and Fine-tuned both put A first (70 % and 60 %). Upper flips it to B."
+        "Asked once more for a letter only, Base and Fine-tuned both put A first (70 % and 60 %). Upper flips it to B."
     )
 
 

@@ -63,6 +63,7 @@ def test_every_token_of_a_run_is_scored(report: RunReport) -> None:
     [
         (lambda d: d.update(schema_version=99), "schema version 99"),
         (lambda d: d.pop("lanes"), "not a Graft run"),
+        (lambda d: d.pop("settings"), "not a run of the Ask page"),
         (lambda d: d["lanes"][0]["tokens"][0].update(bytes="zz"), "not a Graft run"),
         (lambda d: d["lanes"][0]["tokens"][0].update(surprise=1), "not a Graft run"),
         (lambda d: d.update(messages=[{"role": "user"}]), "not a Graft run"),

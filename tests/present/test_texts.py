@@ -66,11 +66,10 @@ def test_the_text_is_the_number_to_two_digits(value: float) -> None:
 def asked(base: LaneRun, tuned: LaneRun, fork: LaneRun | None = None) -> str:
     """What `ask` prints of two answers, and of a fork."""
     forks = (ForkAnswer(Fork("base", 0, (1,), "base"), fork.answer),) if fork else ()
-    return ask_text(
-        AskReport(
-            1, "", provenance_of(None), (1,), (), (base.answer, tuned.answer), None, forks, None, None, warnings=()
-        )
+    report = AskReport(
+        1, "", provenance_of(None), (1,), (), (base.answer, tuned.answer), None, forks, None, None, warnings=()
     )
+    return ask_text(report, {"base": "Base", "tuned": "Fine-tuned", "fork-1": "Fork 1: Base from token 0 with “x”"})
 
 
 def test_a_reasoning_that_was_not_finished_is_no_answer() -> None:

@@ -184,3 +184,22 @@ class TestSentences:
         end = _text("<|im_end|>", part="end")
         sentence = _sentence((1, 2, 3, 4), (1, 2, -1), [*_text("Take", " rest"), *end])
         assert sentence.startswith("One answer is the beginning of the other.")
+
+
+@pytest.mark.parametrize(
+    ("ended", "whose"),
+    [
+        (("stopped", "stopped"), "Both answers were stopped before their end"),
+        (("failed", "end"), "Base's answer was stopped before its end"),
+        (("end", "stopped"), "The fine-tuned model's answer was stopped before its end"),
+    ],
+)
+def test_answers_that_were_stopped_are_not_told_as_whole(ended: tuple[str, str], whose: str) -> None:
+    answers = [
+        replace(_answer(name, *ids), finished=how)  # type: ignore[arg-type]
+        for name, ids, how in zip(("base", "tuned"), ((1, 2), (1, 3)), ended, strict=True)
+    ]
+    said = in_plain_words(*answers, _text("Asthma", " is"))
+    assert said.startswith(f"{whose}, so this is about what was written. ")
+    assert "wrote differently" in said
+    assert "stopped" not in _sentence((1, 2), (1, 3), _text("Asthma", " is"))
