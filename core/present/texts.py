@@ -91,7 +91,7 @@ def ask_text(report: AskReport, titles: Mapping[str, str]) -> str:
             f"== {title} ({len(lane.ids)} tokens, {speed} tokens/s, ended by {lane.finished})\n"
             f"{lane.text}{_unfinished(lane)}\n"
             f"   KL(lane‖base) {two_digits(lane.kl_to_base)}, KL(lane‖tuned) {two_digits(lane.kl_to_tuned)} nats a "
-            f"token; repeated 4-grams {two_digits(lane.repetition)}"
+            f"token; repeated 4-grams {two_digits(lane.repetition)}{_coupling(lane)}"
         )
     parted = report.first_divergence
     whole = all(lane.finished == "end" for lane in report.lanes if lane.name in ("base", "tuned"))
@@ -106,6 +106,13 @@ def ask_text(report: AskReport, titles: Mapping[str, str]) -> str:
     more = [_cross_text(report)] if report.cross else []
     more += [_letters_text(report)] if report.letters else []
     return "\n\n".join([*blocks, words, *more, *(f"Warning: {warning}" for warning in report.warnings)])
+
+
+def _coupling(lane: LaneAnswer) -> str:
+    """Where lanes shared their noise: how often base and fine-tuned would have parted, beside what bounds it."""
+    if lane.parting_rate is None:
+        return ""
+    return f"; would part at {percent(lane.parting_rate)} of tokens, mean TV {two_digits(lane.mean_tv)}"
 
 
 def _unfinished(answer: LaneAnswer) -> str:

@@ -16,6 +16,7 @@ from core.measure.tokens import Choice, TokenScore
 from core.present.forks import MAX_FORKS, Fork, first_choice, quoted, token_text, typed_ids
 from core.present.hybrids import Hybrid, lane_word
 from core.present.live import LiveRun
+from core.present.texts import percent
 from pages._shared.components import token_lanes
 from pages._shared.frame import escaped, show_error
 from pages._shared.history import show_latest
@@ -100,12 +101,7 @@ def draw_picked(
 
 
 def _shown(choice: Choice) -> str:
-    return f"{escaped(quoted(choice.text))} ({_percent(choice.logp)})"
-
-
-def _percent(logp: float) -> str:
-    share = 100 * math.exp(logp)
-    return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %" if share >= 0.1 else "< 0.1 %"
+    return f"{escaped(quoted(choice.text))} ({percent(math.exp(choice.logp))})"
 
 
 def _draw_fork(run: LiveRun, lane: str, index: int, token: TokenScore) -> None:

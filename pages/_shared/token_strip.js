@@ -42,6 +42,7 @@ function shownText(text, part, spaces) {
 
 function percent(logp) {
   const p = Math.exp(logp) * 100;
+  if (p > 99 && p < 100) return "> 99 %";
   return p >= 10 ? `${p.toFixed(0)} %` : p >= 0.1 ? `${p.toFixed(1)} %` : "< 0.1 %";
 }
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from decimal import Context
 
 import pytest
@@ -79,6 +80,13 @@ def test_a_reasoning_that_was_not_finished_is_no_answer() -> None:
     assert f"Let me think\n   {NO_ANSWER}\n   KL" in text
     assert text.count(NO_ANSWER) == 2
     assert NO_ANSWER not in asked(whole, lane("tuned", [token("Yes.")]))
+
+
+def test_shared_noise_is_told_with_what_bounds_it() -> None:
+    base, tuned = (lane(name, [token("Yes.")]) for name in ("base", "tuned"))
+    drawn = replace(base, answer=replace(base.answer, parting_rate=0.25, mean_tv=0.125))
+    assert "would part at 25 % of tokens, mean TV 0.13" in asked(drawn, tuned)
+    assert "would part" not in asked(base, tuned)
 
 
 def test_answers_that_were_cut_are_alike_as_far_as_they_go() -> None:
