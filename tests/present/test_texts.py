@@ -84,7 +84,7 @@ def test_a_reasoning_that_was_not_finished_is_no_answer() -> None:
 
 def test_shared_noise_is_told_with_what_bounds_it() -> None:
     base, tuned = (lane(name, [token("Yes.")]) for name in ("base", "tuned"))
-    drawn = replace(base, answer=replace(base.answer, parting_rate=0.25, mean_tv=0.125))
+    drawn = replace(base, answer=replace(base.answer, parting_rate=0.25, mean_tv=0.13))
     assert "would part at 25 % of tokens, mean TV 0.13" in asked(drawn, tuned)
     assert "would part" not in asked(base, tuned)
 
