@@ -181,7 +181,9 @@ function build(root) {
   state.note = element("div", "note");
   state.card = element("div", "card");
   state.card.hidden = true;
-  root.replaceChildren(head, state.shared, state.empty, reasoning, answerTitle, answerText, state.note, state.card);
+  const body = element("div");
+  body.append(state.empty, reasoning, answerTitle, answerText, state.note, state.card);
+  root.replaceChildren(head, state.shared, body);
   return state;
 }
 
