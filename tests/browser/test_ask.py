@@ -222,6 +222,21 @@ def test_a_second_hybrid_stands_beside_the_first(visit: Visit, tiny_app: str) ->
     assert lane_text(page, 1) != lane_text(page, 2)
 
 
+def test_texts_begin_on_one_line_however_long_a_name_is(visit: Visit, tiny_app: str) -> None:
+    page = visit(tiny_app)
+    page.get_by_role("button", name="Add a hybrid").click()
+    name = page.get_by_role("textbox", name="its name")
+    name.fill("As long as a name may be")
+    name.press("Enter")
+    page.wait_for_timeout(1000)
+    ask(page, "What is asthma?")
+    wait_until_done(page)
+    heads = [lanes(page).nth(k).locator(".title").bounding_box() for k in range(3)]
+    firsts = [lanes(page).nth(k).locator(".token").first.bounding_box() for k in range(3)]
+    assert len({round(box["height"]) for box in heads if box}) > 1  # a name that takes two lines
+    assert len({round(box["y"]) for box in firsts if box}) == 1
+
+
 def test_answers_that_are_all_kept_can_be_clicked(visit: Visit, tiny_app: str) -> None:
     """A hybrid taken away leaves a run that has nothing to ask of the worker."""
     page = visit(tiny_app)
