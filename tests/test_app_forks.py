@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.present.forks import quoted
 from core.present.report import to_json
 from core.present.runs import RunReport, run_from_json
 from tests.test_app import click, finished, open_app, settled, texts, tiny_app
@@ -57,8 +58,10 @@ def test_what_may_be_put_in_is_what_either_model_would_choose(tiny_app: AppTest)
     wanted = {choice.id for top in (token.top_base, token.top_tuned) for choice in top[:5]} - set(ends)
     assert len(offered) == len(wanted) + 1  # none twice, and a text
     assert "a text of your own" in offered
-    assert "first choice" not in offered[-1] or "Base" in offered[-1]  # base has written its own first choice there
-    assert any("Fine-tuned's" in words or "both models'" in words for words in offered)
+    assert token.id == token.top_base[0].id
+    assert offered[-1].endswith(quoted(token.top_base[0].text))  # stands there already
+    assert "choice" in offered[0]
+    assert not offered[0].endswith(f" {quoted(token.top_base[0].text)}")
 
 
 def report(app: AppTest) -> RunReport:

@@ -104,7 +104,7 @@ def result_of(run: LiveRun) -> AppTest:
         draw_result(streamlit.session_state["run"].report(), False)
 
     app = AppTest.from_function(script, default_timeout=60)
-    app.session_state["run"] = run
+    app.session_state["run"], app.session_state["worker"] = run, run.worker
     return settled(app.run())
 
 

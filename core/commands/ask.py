@@ -137,7 +137,7 @@ def _forks(
 ) -> tuple[ForkAnswer, ...]:
     by_name = {answer.name: answer for answer in answers.lanes}
     rows = {lane.name: lane for lane in lanes}
-    found: list[ForkAnswer] = []
+    found = []
     for number, (parent, at, text, model) in enumerate(asked, start=1):
         answer = by_name[parent].ids if parent in by_name else ()
         if text is not None:

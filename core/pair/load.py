@@ -66,7 +66,7 @@ def slow_dtype(device: str, dtype: str) -> str:
     has_units = getattr(torch.ops.mkldnn, supported, None)
     if has_units is None or has_units():
         return ""
-    return f"This processor has no units for {dtype}: expect about ten times the time of float32."
+    return f"This processor has no units for {dtype}: it reads texts several times as slowly as in float32."
 
 
 def end_of_turn_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

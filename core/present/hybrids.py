@@ -145,15 +145,14 @@ class Hybrid:
         """What it is made of, for a title."""
         if self.alpha is not None:
             return f"amplified difference, α {'−' if self.alpha < 0 else ''}{abs(self.alpha):g}"
+        layers = f"{'layer' if self.layers.isdecimal() else 'layers'} {self.layers}"
         if self.site:
             donor, recipient = ("fine-tuned", "base") if self.direction == DIRECTIONS[0] else ("base", "fine-tuned")
-            layers = "layer" if self.layers.isdecimal() else "layers"
-            return f"{_SITE_AT[self.site]} {layers} {self.layers}, patched from {donor} into {recipient}"
+            return f"{_SITE_AT[self.site]} {layers}, patched from {donor} into {recipient}"
         part = "" if self.part == "both" else f", {self.part} only"
         strength = "" if self.strength == 1 else f", strength {self.strength:g}"
         donor = "fine-tuned" if self.direction == DIRECTIONS[0] else "base"
-        layers = "layer" if self.layers.isdecimal() else "layers"
-        return f"{donor} {layers} {self.layers}{part}{strength}"
+        return f"{donor} {layers}{part}{strength}"
 
 
 def _plain(value: float) -> str:

@@ -14,7 +14,7 @@ from core.generate.worker import Worker
 from core.pair.gates import Gates
 from core.pair.prompts import Prompt
 from core.present.hybrids import lane_names, run_lanes
-from core.present.live import LiveRun, build_prompt
+from core.present.live import build_prompt
 from core.present.runs import RunReport
 
 AGAIN = "Run the question again to"
@@ -45,9 +45,8 @@ class AtHand:
 
 
 def at_hand(report: RunReport) -> AtHand | None:
-    """The worker of this page, or of the live run, if its pair is the one the run was made with; None otherwise."""
-    live: LiveRun | None = st.session_state.get("run")
-    worker: Worker | None = st.session_state.get("worker", live.worker if live is not None else None)
+    """This page's worker, if its pair is the one the run was made with; None otherwise."""
+    worker: Worker | None = st.session_state.get("worker")
     if worker is None or worker.gone:
         return None
     pair = worker.pair
