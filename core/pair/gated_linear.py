@@ -77,7 +77,7 @@ class GatedLinear(nn.Module):
         super().__init__()
         self.base = base
         self.register_buffer("down", change.down, persistent=False)
-        self.register_buffer("up", change.up, persistent=False)
+        self.register_buffer("up", change.up.T.contiguous().T, persistent=False)  # as products of few rows read it
         self.register_buffer("change_bias", change.bias, persistent=False)
         self.scaling = change.scaling
         self.layer, self.projection = layer, projection
@@ -93,7 +93,8 @@ class GatedLinear(nn.Module):
         gates = _bound.get()
         if gates is None:
             raise UnboundGatesError("A gated model was run without gates.")
-        y = linear(x, self.base.weight, self.base.bias)
+        base = self.base
+        y = linear(x, base.weight, base.bias)
         switch = gates.switches.get((self.layer, self.projection))
         return y if switch is None else self._add(y, x, switch)
 
