@@ -1,6 +1,8 @@
 // Lanes of text as tokens, side by side or stacked: coloured by a fixed scale, with numbers on hover or focus.
 // Draws only what Python sends; every text goes through textContent, model output is untrusted.
 
+const LEAST_REM = 16, GAP_REM = 1.2;  // how wide a lane must at least be, and what lies between two
+
 function channels(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }
@@ -244,6 +246,14 @@ function reveal(panel, looks = 40) {
   else if (looks) setTimeout(() => reveal(panel, looks - 1), 100);
 }
 
+// As many columns as there is room for, or fewer where as few rows are then fuller: five lanes stand as three and two.
+function spread(root) {
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const most = Math.max(1, Math.floor((root.clientWidth / rem + GAP_REM) / (LEAST_REM + GAP_REM)));
+  const rows = Math.max(1, Math.ceil(root.childElementCount / most));
+  root.style.gridTemplateColumns = `repeat(${Math.max(1, Math.ceil(root.childElementCount / rows))}, minmax(0, 1fr))`;
+}
+
 export default function (component) {
   const { parentElement, data, setTriggerValue } = component;
   const root = parentElement.querySelector(".lanes");
@@ -260,4 +270,9 @@ export default function (component) {
       if (data.panel) reveal(data.panel);
     });
   });
+  spread(root);
+  if (!root.watch) {
+    root.watch = new ResizeObserver(() => spread(root));
+    root.watch.observe(root);
+  }
 }

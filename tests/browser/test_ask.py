@@ -222,6 +222,20 @@ def test_a_second_hybrid_stands_beside_the_first(visit: Visit, tiny_app: str) ->
     assert lane_text(page, 1) != lane_text(page, 2)
 
 
+def test_no_lane_stands_alone_under_the_others(visit: Visit, tiny_app: str) -> None:
+    page = visit(tiny_app)
+    page.get_by_role("button", name="Add a hybrid").click()
+    page.get_by_role("textbox", name="its name").wait_for()
+    ask(page, "What is asthma?")
+    wait_until_done(page)
+    for width, rows in ((1900, [4]), (1100, [2, 2]), (420, [1, 1, 1, 1])):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(1000)
+        boxes = [lanes(page).nth(k).bounding_box() for k in range(4)]
+        tops = [round(box["y"]) for box in boxes if box]
+        assert [tops.count(top) for top in sorted(set(tops))] == rows, width
+
+
 def test_texts_begin_on_one_line_however_long_a_name_is(visit: Visit, tiny_app: str) -> None:
     page = visit(tiny_app)
     page.get_by_role("button", name="Add a hybrid").click()
