@@ -28,9 +28,9 @@ from core.commands.common import Parser
 from core.measure.tokens import Choice, TokenScore
 from core.pair.gates import MAX_STRENGTH
 from core.pair.parts import MASKS, Part
+from core.present.all_reports import REPORTS
 from core.present.provenance import SCHEMA_VERSION, Provenance, Versions
 from core.present.report import Report
-from core.present.reports import REPORTS
 from core.study.settings import StudySettings
 from core.train.settings import FinetuneSettings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.present.reports import REPORTS
+from core.present.all_reports import REPORTS
 from tests.command import Outcome, check_schema, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import build_adapter

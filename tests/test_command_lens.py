@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from pydantic import TypeAdapter
 
-from core.present.reports import REPORTS
+from core.present.all_reports import REPORTS
 from tests.command import Outcome, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import N_LAYERS

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 import core
 from core.pair import registry
-from core.present.reports import REPORTS
+from core.present.all_reports import REPORTS
 from tests.command import Outcome, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import N_LAYERS, build_adapter

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from core.pair.gates import parse_layers
-from core.present.reports import REPORTS
+from core.present.all_reports import REPORTS
 from tests.command import Outcome, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import N_LAYERS, build_adapter

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.present.reports import REPORTS
+from core.present.all_reports import REPORTS
 from tests.command import MODULE, PROJECT, Outcome, check_schema, environment, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.study.made_up import full_tables, write_study

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from scipy.stats import spearmanr
 
 from core.pair.gates import PARTS, PROJECTIONS
-from core.present.reports import REPORTS
+from core.present.all_reports import REPORTS
 from tests.command import Outcome, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import N_LAYERS

@@ -10,8 +10,7 @@ from core.pair.fetch import local_folder
 from core.pair.files import weights_sha256
 from core.pair.registry import named_source, pair_spec
 from core.present.charts import loss_chart, write_svg
-from core.present.reports import FinetuneReport
-from core.present.texts import finetune_text
+from core.present.finetune_report import FinetuneReport, finetune_text
 from core.train.choice import CHOICE_FORM, parse_choice
 from core.train.finetune import finetune
 from core.train.preview import preview

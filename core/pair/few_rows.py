@@ -39,7 +39,7 @@ def is_quicker_in_front(with_mkl: bool, maker: str) -> bool:
     return with_mkl and bool(maker) and _INTEL not in maker
 
 
-_in_front = is_quicker_in_front(torch.backends.mkl.is_available(), _maker())
+_in_front = is_quicker_in_front(bool(torch.backends.mkl.is_available()), _maker())  # type: ignore[no-untyped-call]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

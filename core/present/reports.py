@@ -14,11 +14,7 @@ from core.measure.tokens import TokenScore
 from core.pair.parts import Mask
 from core.present.forks import Fork
 from core.present.hybrids import Hybrid
-from core.present.layer_reports import GridReport, LensReport, SearchReport, SweepReport, WeightsReport, WhyReport
 from core.present.report import Report
-from core.present.study_reports import StudyReport
-from core.train.preview import Preview
-from core.train.settings import FinetuneResult, FinetuneSettings
 
 
 @dataclass(frozen=True)
@@ -113,27 +109,3 @@ class AskReport(Report):
     cross: CrossScores | None
     letters: tuple[LaneLetters, ...] | None
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FinetuneReport(Report):
-    """A fine-tuning run: what it left, or with `--dry-run` what it would do."""
-
-    settings: FinetuneSettings
-    preview: Preview | None
-    result: FinetuneResult | None
-
-
-REPORTS: dict[str, type] = {
-    "pairs": PairsReport,
-    "diff": DiffReport,
-    "ask": AskReport,
-    "why": WhyReport,
-    "lens": LensReport,
-    "sweep": SweepReport,
-    "grid": GridReport,
-    "search": SearchReport,
-    "weights": WeightsReport,
-    "study": StudyReport,
-    "finetune": FinetuneReport,
-}

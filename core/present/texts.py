@@ -9,8 +9,7 @@ from core.generate.record import LaneAnswer
 from core.measure.metrics import DEFAULT_FIGURE, METRICS
 from core.present.answer_sections import NO_ANSWER
 from core.present.layer_reports import SweepReport, WhyReport
-from core.present.reports import AskReport, DiffReport, FinetuneReport, PairsReport
-from core.train.preview import Preview
+from core.present.reports import AskReport, DiffReport, PairsReport
 
 
 def two_digits(value: float | None) -> str:
@@ -182,37 +181,3 @@ def sweep_text(report: SweepReport) -> str:
         f"{two_digits(report.seconds)} s."
     )
     return "\n".join([*lines, *(f"Warning: {warning}" for warning in report.warnings)])
-
-
-def finetune_text(report: FinetuneReport) -> str:
-    """What was trained and what became of the held-out loss; or what would be."""
-    if report.preview is not None:
-        return _preview_text(report.preview)
-    result = report.result
-    if result is None:
-        return "Nothing was trained."
-    lines = [
-        f"Adapter in {result.out} (SHA-256 {result.adapter_sha256[:12]}…), {result.steps} steps, "
-        f"{result.seconds / 60:.0f} min."
-    ]
-    for name, after in result.heldout_after.items():
-        before = result.heldout_before.get(name)
-        lines.append(f"  {name}: {two_digits(before)} → {two_digits(after)} nats a token")
-    return "\n".join(lines)
-
-
-def _preview_text(preview: Preview) -> str:
-    blocks = [
-        f"== {row.row_id}: {row.n_prompt} tokens of prompt, {row.n_trained} trained (between ⟦ and ⟧)\n"
-        f"{row.prompt}⟦{row.trained}⟧"
-        for row in preview.rows
-    ]
-    sets = ", ".join(f"{name} ({rows} rows)" for name, rows in preview.heldout.items()) or "none"
-    return "\n\n".join(
-        [
-            *blocks,
-            f"{preview.n_rows:,} rows and {preview.n_tokens:,} tokens an epoch, {preview.n_steps:,} updates; held out: "
-            f"{sets}.\nAbout {preview.seconds / 60:.0f} min at {preview.tokens_per_second:.0f} tokens/s as timed just "
-            "now, without held-out scores. Nothing was written.",
-        ]
-    )
