@@ -38,7 +38,7 @@ class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships n
         if stop > self._buffers[0].shape[2]:
             self._grow(start, 2 * stop)
         for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, start:stop] = new
+            buffer.narrow(2, start, stop - start).copy_(new)
         self._view(stop)
         return self.keys, self.values
 
@@ -83,7 +83,8 @@ class BufferedLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships n
         self._buffers = grown
 
     def _view(self, length: int) -> None:
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+        keys, values = self._buffers
+        self.keys, self.values = keys.narrow(2, 0, length), values.narrow(2, 0, length)
 
 
 class RowCache(Cache):  # type: ignore[misc]

@@ -15,7 +15,6 @@ from core.pair.files import weights_sha256
 from core.pair.gates import PROJECTIONS, Gates
 from core.pair.load import check_device, end_of_turn_ids, load_base
 from core.pair.pair import AdapterReport, Pair, PairIdentity
-from core.pair.patches import install_taps_
 from core.pair.prompts import Message, PromptBuilder
 from core.pair.registry import PairSpec, configured, pair_spec
 from core.pair.routes import padded_prefill, prefill
@@ -48,7 +47,6 @@ def load_pair(pair: str | PairSpec = "demo", device: str = "cpu", dtype: str | N
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     modules = install_adapter_(model, Path(identity.tuned_path))
-    install_taps_(model)
     prompts = PromptBuilder(tokenizer, end_of_turn_ids(model, tokenizer), model.config.max_position_embeddings)
     loaded = Pair(spec, identity, model, prompts, device, chosen)
     loaded.adapter = _check_adapter(loaded, modules)

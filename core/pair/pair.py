@@ -16,7 +16,7 @@ from core.errors import ArgumentError, ShapeError
 from core.pair.gated_linear import bound_gates
 from core.pair.gates import Gates
 from core.pair.memory import memory_for
-from core.pair.patches import RowPatch, bound_patches, check_patches
+from core.pair.patches import RowPatch, check_patches, with_patches
 from core.pair.prompts import PromptBuilder
 from core.pair.registry import PairSpec
 from core.pair.unembed import Unembedding
@@ -166,13 +166,13 @@ class Pair:
         position_ids = None
         if attention_mask is not None:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -n_positions:]
+        decoder = with_patches(self.model.model, patches)
         self.count_forward()
         with (
             memory_for(f"{rows} × {n_positions} tokens in one forward pass"),
             bound_gates(gates.to(self.device)),
-            bound_patches(patches),
         ):
-            output = self.model.model(
+            output = decoder(
                 input_ids=input_ids.to(self.device),
                 attention_mask=attention_mask,
                 position_ids=position_ids,

@@ -1,15 +1,16 @@
 """Activation patches between rows of one batch: what one row computed at a place, put into another row's run.
 
-Patches are data, bound around one forward call by `bound_patches` and read by hooks that `install_taps_` puts on the
-layers once; nothing is kept. Every position of the call is patched, so a patch handed to every call of a decoding row
-reaches every position there is. Knows rows, sites and layers; knows nothing of gates, texts or numbers.
+Patches are data: hooks carry them out on layers of a second tree of modules, made for one call over the same
+parameters. So the models are never changed, and a call without patches meets no hooks. Every position of the call is
+patched, so a patch handed to every call of a decoding row reaches every position there is. Knows rows, sites and
+layers; knows nothing of gates, texts or numbers.
 
 Source: interchange interventions (Vig et al. 2020; Meng et al. 2022); site names as in TransformerLens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,13 +18,13 @@ from typing import Any
 from torch import Tensor
 
 from core.errors import ArgumentError, ShapeError
+from core.pair.twin import with_replaced
 
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 WHOLE_RESIDUAL = SITES[:3]
+_HOOKED = ("self_attn", "post_attention_layernorm", "mlp")
 
-# By site and layer: row → the row whose activation it gets.
-_Donors = Mapping[tuple[str, int], Mapping[int, int]]
-_bound: ContextVar[_Donors | None] = ContextVar("patches", default=None)
+_Donors = Mapping[int, int]  # row → the row whose activation it gets
 
 
 @dataclass(frozen=True)
@@ -88,72 +89,72 @@ def check_patches(patches: Sequence[RowPatch], n_layers: int, n_rows: int) -> No
                 )
 
 
-@contextmanager
-def bound_patches(patches: Sequence[RowPatch]) -> Iterator[None]:
-    """Binds patches for the forward call inside, in place of any bound outside; must not enclose a caller's `yield`.
+def with_patches(decoder: Any, patches: Sequence[RowPatch]) -> Any:
+    """The decoder, or with patches a second tree over the same parameters that carries them out wherever it is called.
 
     Several patches at one place are carried out at once: each donor is read before any recipient is written.
-    """
-    donors: dict[tuple[str, int], dict[int, int]] = {}
-    for patch in patches:
-        for layer in patch.layers:
-            donors.setdefault((patch.site, layer), {})[patch.recipient] = patch.donor
-    token = _bound.set(donors or None)
-    try:
-        yield
-    finally:
-        _bound.reset(token)
-
-
-def install_taps_(model: Any) -> None:
-    """Puts hooks on every layer that carry out the patches bound, once and for good.
-
-    Without patches they hand everything on as it is. They know their layer by its number and never the module, so a
-    twin that copies the modules has them too.
 
     Args:
-        model: a causal language model whose layers take the residual stream as their first argument, return it as a
-            tensor, and norm it between attention and MLP by `post_attention_layernorm`.
+        decoder: of a causal language model, with layers that take the residual stream as their first argument, return
+            it as a tensor, and norm it between attention and MLP by `post_attention_layernorm`.
+        patches: as `check_patches` lets them pass.
     """
-    for number, layer in enumerate(model.model.layers):
-        layer.register_forward_pre_hook(partial(_before_layer, number))
-        layer.self_attn.register_forward_hook(partial(_after_attention, number))
-        layer.post_attention_layernorm.register_forward_pre_hook(partial(_between, number))
-        layer.mlp.register_forward_hook(partial(_after, "mlp_out", number))
-        layer.register_forward_hook(partial(_after, "resid_post", number))
+    if not patches:
+        return decoder
+    places: dict[int, dict[str, dict[int, int]]] = {}
+    for patch in patches:
+        for number in patch.layers:
+            places.setdefault(number, {}).setdefault(patch.site, {})[patch.recipient] = patch.donor
+    patched = {decoder.layers[number]: sites for number, sites in places.items()}
+    kinds = tuple({type(layer) for layer in decoder.layers})
+    return with_replaced(decoder, lambda layer: _patched(layer, patched[layer]) if layer in patched else layer, kinds)
 
 
-def _before_layer(layer: int, _: Any, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    donors = _donors("resid_pre", layer)
-    return None if donors is None else (_patched(given[0], donors), *given[1:])
+def _patched(layer: Any, sites: Mapping[str, _Donors]) -> Any:
+    own = _copied(layer)
+    own._modules = {**layer._modules, **{name: _copied(layer._modules[name]) for name in _HOOKED}}
+    if (donors := sites.get("resid_pre")) is not None:
+        own.register_forward_pre_hook(partial(_before_layer, donors))
+    if (donors := sites.get("attn_out")) is not None:
+        own.self_attn.register_forward_hook(partial(_after_attention, donors))
+    if (donors := sites.get("resid_mid")) is not None:
+        own.post_attention_layernorm.register_forward_pre_hook(partial(_between, donors))
+    if (donors := sites.get("mlp_out")) is not None:
+        own.mlp.register_forward_hook(partial(_after, donors))
+    if (donors := sites.get("resid_post")) is not None:
+        own.register_forward_hook(partial(_after, donors))
+    return own
 
 
-def _after_attention(layer: int, _module: Any, _given: Any, output: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    donors = _donors("attn_out", layer)
-    return None if donors is None else (_patched(output[0], donors), *output[1:])
+def _copied(module: Any) -> Any:
+    """A module with hooks of its own and everything else in common."""
+    own = copy.copy(module)
+    own._forward_hooks = OrderedDict(module._forward_hooks)
+    own._forward_pre_hooks = OrderedDict(module._forward_pre_hooks)
+    return own
 
 
-def _between(layer: int, _: Any, given: tuple[Any, ...]) -> None:
+def _before_layer(donors: _Donors, _: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return _copied_rows(given[0], donors), *given[1:]
+
+
+def _after_attention(donors: _Donors, _module: Any, _given: Any, output: tuple[Any, ...]) -> tuple[Any, ...]:
+    return _copied_rows(output[0], donors), *output[1:]
+
+
+def _between(donors: _Donors, _: Any, given: tuple[Any, ...]) -> None:
     """Writes into the sum itself: the layer has kept this very tensor as the residual stream to add the MLP to.
 
     Handing the norm another tensor would patch what the MLP reads and not what it is added to.
     """
-    donors = _donors("resid_mid", layer)
-    if donors is not None:
-        given[0].copy_(_patched(given[0], donors))
+    given[0].copy_(_copied_rows(given[0], donors))
 
 
-def _after(site: str, layer: int, _module: Any, _given: Any, output: Tensor) -> Tensor | None:
-    donors = _donors(site, layer)
-    return None if donors is None else _patched(output, donors)
+def _after(donors: _Donors, _module: Any, _given: Any, output: Tensor) -> Tensor:
+    return _copied_rows(output, donors)
 
 
-def _donors(site: str, layer: int) -> Mapping[int, int] | None:
-    bound = _bound.get()
-    return None if bound is None else bound.get((site, layer))
-
-
-def _patched(states: Tensor, donors: Mapping[int, int]) -> Tensor:
+def _copied_rows(states: Tensor, donors: _Donors) -> Tensor:
     """A copy of (rows, pos, d_model) in which some rows are others' rows."""
     changed = states.clone()
     for recipient, donor in donors.items():

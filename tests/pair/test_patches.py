@@ -21,13 +21,10 @@ from transformers import (
 from core.errors import ArgumentError, GraftError, ShapeError
 from core.generate.cache import RowCache
 from core.intervene.random_adapter import random_adapter
-from core.pair import open as opening
 from core.pair.blocks import Blocks
-from core.pair.gated_linear import bound_gates
 from core.pair.gates import DIRECTIONS, Gates
 from core.pair.pair import Pair
-from core.pair.patches import SITES, RowPatch, bound_patches, install_taps_
-from tests.conftest import TinyFolders
+from core.pair.patches import SITES, RowPatch, with_patches
 from tests.intervene.hooks import PlainPair, plain_pair
 
 IDS = [5, 80, 33, 200, 7, 150, 99, 12, 300, 41]
@@ -184,17 +181,24 @@ def test_left_padding_changes_no_patch(pair: Pair) -> None:
         assert apart(padded, prefilled(pair, three(pair), patches)[BASE]) <= TOLERANCE
 
 
-def test_without_patches_the_taps_change_no_bit(
-    pair: Pair, folders: TinyFolders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(opening, "install_taps_", lambda model: None)
-    untapped = opening.load_pair(folders.spec())
-    assert not untapped.model.model.layers[0]._forward_hooks
-    for run in (prefilled, decoded):
-        expected = run(untapped, three(untapped))
+def test_patches_leave_the_models_as_they_were(pair: Pair) -> None:
+    before = [run(pair, three(pair)) for run in (prefilled, decoded)]
+    patched = prefilled(pair, three(pair), [RowPatch("resid_mid", (1,), BASE, TUNED)])
+    assert not torch.equal(patched, before[0])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in pair.model.modules())
+    for run, expected in zip((prefilled, decoded), before, strict=True):
         assert torch.equal(run(pair, three(pair)), expected)
-        prefilled(pair, three(pair), [RowPatch("resid_mid", (1,), BASE, TUNED)])
-        assert torch.equal(run(pair, three(pair)), expected)
+
+
+def test_the_patched_tree_is_made_of_the_same_parameters(pair: Pair) -> None:
+    decoder = pair.model.model
+    patched = with_patches(decoder, [RowPatch("attn_out", (1,), BASE, TUNED)])
+    own, theirs = dict(decoder.named_parameters()), dict(patched.named_parameters())
+    assert list(own) == list(theirs)
+    assert all(theirs[name] is parameter for name, parameter in own.items())
+    others = [n for n, layer in enumerate(decoder.layers) if patched.layers[n] is not layer]
+    assert others == [1]
+    assert with_patches(decoder, []) is decoder
 
 
 def test_patches_work_in_a_random_twin(pair: Pair) -> None:
@@ -232,31 +236,24 @@ def test_threads_do_not_disturb_each_other(pair: Pair) -> None:
     assert wrong == []
 
 
-@torch.no_grad()
-def below_the_pair(pair: Pair) -> Tensor:
-    """The model run past `Pair.hidden`, which binds patches of its own: shows whatever else is bound."""
-    with bound_gates(three(pair)):
-        states: Tensor = pair.model.model(input_ids=pair.ids([IDS] * 3), use_cache=False).last_hidden_state
-    return states
+def test_runs_beside_a_patched_one_are_not_patched(pair: Pair) -> None:
+    plain, patches = prefilled(pair, three(pair)), [RowPatch("attn_out", (2,), BASE, TUNED)]
+    expected = prefilled(pair, three(pair), patches)
+    assert apart(expected, plain) > 0.1
+    stop, beside = threading.Event(), []
 
+    def run() -> None:
+        while not stop.is_set():
+            beside.append(torch.equal(prefilled(pair, three(pair)), plain))
 
-def test_bound_patches_are_seen_inside_and_nowhere_else(pair: Pair) -> None:
-    plain_states = below_the_pair(pair)
-    elsewhere: list[Tensor] = []
-    outer, inner = (RowPatch(site, (2,), BASE, TUNED) for site in ("attn_out", "resid_post"))
-    with bound_patches([outer]):
-        first = below_the_pair(pair)
-        thread = threading.Thread(target=lambda: elsewhere.append(below_the_pair(pair)))
-        thread.start()
-        thread.join()
-        with bound_patches([inner]):
-            assert not torch.equal(below_the_pair(pair), first)
-        prefilled(pair, three(pair), [inner])
-        assert torch.equal(prefilled(pair, three(pair)), pair.unembed(plain_states))
-        assert torch.equal(below_the_pair(pair), first)
-    assert apart(first, plain_states) > 0.1
-    assert torch.equal(elsewhere[0], plain_states)
-    assert torch.equal(below_the_pair(pair), plain_states)
+    thread = threading.Thread(target=run)
+    thread.start()
+    patched = [torch.equal(prefilled(pair, three(pair), patches), expected) for _ in range(30)]
+    stop.set()
+    thread.join()
+    assert all(patched)
+    assert len(beside) > 1
+    assert all(beside)
 
 
 def test_nothing_stays_bound_when_a_pass_fails(pair: Pair) -> None:
@@ -305,20 +302,27 @@ def test_every_known_architecture_copies_bit_by_bit(model_class: Any, config_cla
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = config_class(**shape, head_dim=8, vocab_size=50, num_hidden_layers=2, pad_token_id=0)
     model = model_class(config).eval().to(torch.bfloat16)
-    install_taps_(type("Causal", (), {"model": model}))
-    seen: dict[str, Tensor] = {}
-    layer = model.layers[0]
-    layer.register_forward_pre_hook(lambda _, given: seen.update(resid_pre=given[0]))
-    layer.self_attn.register_forward_hook(lambda _, __, output: seen.update(attn_out=output[0]))
-    layer.post_attention_layernorm.register_forward_pre_hook(lambda _, given: seen.update(resid_mid=given[0]))
-    layer.mlp.register_forward_hook(lambda _, __, output: seen.update(mlp_out=output))
-    layer.register_forward_hook(lambda _, __, output: seen.update(resid_post=output))
     ids = torch.tensor([[4, 9, 30, 7], [11, 2, 45, 23]])
-    model(input_ids=ids, use_cache=False)
-    unpatched = dict(seen)
+
+    def run(decoder: Any) -> dict[str, Tensor]:
+        """What is there at every site of the first layer, once patched."""
+        seen: dict[str, Tensor] = {}
+        layer = decoder.layers[0]
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, given: seen.update(resid_pre=given[0])),
+            layer.self_attn.register_forward_hook(lambda _, __, output: seen.update(attn_out=output[0])),
+            layer.post_attention_layernorm.register_forward_pre_hook(lambda _, given: seen.update(resid_mid=given[0])),
+            layer.mlp.register_forward_hook(lambda _, __, output: seen.update(mlp_out=output)),
+            layer.register_forward_hook(lambda _, __, output: seen.update(resid_post=output)),
+        ]
+        decoder(input_ids=ids, use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        return seen
+
+    unpatched = run(model)
     for site in SITES:
-        with bound_patches([RowPatch(site, (0,), 0, 1)]):
-            model(input_ids=ids, use_cache=False)
+        seen = run(with_patches(model, [RowPatch(site, (0,), 0, 1)]))
         assert not torch.equal(unpatched[site][0], unpatched[site][1])
         assert torch.equal(seen[site][0], unpatched[site][1])
         assert all(torch.equal(seen[name][1], unpatched[name][1]) for name in SITES)
