@@ -70,6 +70,7 @@ def finish(page: Page) -> None:
     while page.locator("[data-testid=lane][data-running=yes]").count():
         page.wait_for_timeout(300)
     page.get_by_text("In plain words").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Stop", exact=True).wait_for(state="hidden", timeout=120_000)  # noise is measured
     page.wait_for_timeout(1500)
 
 
