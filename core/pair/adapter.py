@@ -145,7 +145,10 @@ def _change(name: str, layer: Any) -> LowRankChange:
     scaling = float(layer.scaling[adapter])
     bias = None if up.bias is None else up.bias.detach().float() * scaling
     return LowRankChange(
-        down=layer.lora_A[adapter].weight.detach().float(), up=up.weight.detach().float(), scaling=scaling, bias=bias
+        down=layer.lora_A[adapter].weight.detach().float(),
+        up=up.weight.detach().float().T.contiguous().T,  # as products of few rows read it
+        scaling=scaling,
+        bias=bias,
     )
 
 

@@ -70,32 +70,22 @@ class GatedLinear(nn.Module):
     Source: Hu et al. 2021 (LoRA), eq. 3, with a gate on the second term.
     """
 
-    down_t: Tensor
-    up_t: Tensor
+    down: Tensor
+    up: Tensor
     change_bias: Tensor | None
 
     def __init__(self, base: nn.Linear, change: LowRankChange, layer: int, projection: int) -> None:
         super().__init__()
         self.base = base
-        # As products of few rows read them. What `forward` reads, it reads where modules keep it: their attributes are
-        # looked up slowly, and it runs hundreds of times a token.
-        self.register_buffer("down_t", change.down.T, persistent=False)
-        self.register_buffer("up_t", change.up.T.contiguous(), persistent=False)
+        # What `forward` reads of these, it reads where modules keep it: their attributes are looked up slowly, and it
+        # runs hundreds of times a token.
+        self.register_buffer("down", change.down, persistent=False)
+        self.register_buffer("up", change.up, persistent=False)
         self.register_buffer("change_bias", change.bias, persistent=False)
         self.scaling = change.scaling
         self.layer, self.projection = layer, projection
         self.in_features, self.out_features = base.in_features, base.out_features
         self._place = layer, projection
-
-    @property
-    def down(self) -> Tensor:
-        """A, (r, d_in) float32."""
-        return self.down_t.T
-
-    @property
-    def up(self) -> Tensor:
-        """B, (d_out, r) float32."""
-        return self.up_t.T
 
     @property
     def weight(self) -> Tensor:
@@ -131,15 +121,15 @@ class GatedLinear(nn.Module):
     def _add_(self, y: Tensor, rows: Tensor, switch: Switch) -> Tensor:
         """The same in place and in as few calls as there can be: with few rows, calls are what takes the time."""
         held: dict[str, Any] = self._buffers
-        low = torch.mm(rows.reshape(-1, self.in_features).float(), held["down_t"])
+        low = torch.mm(rows.reshape(-1, self.in_features).float(), held["down"].T)
         if not switch.whole:
             low.view(*rows.shape[:2], -1).mul_(switch.strength)
         into = y if switch.every else y[switch.rows]
         flat = into.view(-1, self.out_features)
         if y.dtype == torch.float32:
-            flat.addmm_(low, held["up_t"], alpha=self.scaling)
+            flat.addmm_(low, held["up"].T, alpha=self.scaling)
         else:
-            flat.add_(torch.mm(low, held["up_t"]), alpha=self.scaling)  # summed in float32, rounded once
+            flat.add_(torch.mm(low, held["up"].T), alpha=self.scaling)  # summed in float32, rounded once
         if held["change_bias"] is not None:
             into.add_(switch.strength * held["change_bias"])
         return y

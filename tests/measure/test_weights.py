@@ -108,7 +108,7 @@ def changed_by_hand(pair: Pair, layer: int, name: str, down: Tensor, up: Tensor)
         for module in pair.model.modules()
         if isinstance(module, GatedLinear) and (module.layer, PROJECTIONS[module.projection]) == (layer, name)
     ]
-    gated.down_t, gated.up_t = down.T, up.T
+    gated.down, gated.up = down, up
     gated.base.weight.data.fill_(2.0)
     return by_place(weight_changes(pair))[layer, name]
 
