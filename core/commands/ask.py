@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[LANE:]INDEX[=TEXT][>MODEL]",
-        help="continue an answer (base's by default) from one of its tokens with TEXT or, without it, with the first "
-        "choice of fine-tuned (of base in fine-tuned's answer); MODEL writes on, by default the lane's own. Lanes are "
-        "base, hybrid, hybrid-2 and so on or the names given with --lane, and tuned",
+        help="continue an answer (base's by default) from its token INDEX, counted from 0, with TEXT or, without it, "
+        "with the first choice of fine-tuned (of base in fine-tuned's answer); MODEL writes on, by default the lane's "
+        "own. Lanes are base, hybrid, hybrid-2 and so on or the names given with --lane, and tuned",
     )
     parser.add_argument(
         "--cross", action="store_true", help="score each answer under base, every grafted hybrid and tuned"

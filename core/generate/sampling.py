@@ -35,7 +35,7 @@ class Sampling:
         if not 0 <= self.temperature <= 5:
             raise ArgumentError(f"Temperature {self.temperature} is not within 0..5.", "0 is greedy.")
         if not 0 < self.top_p <= 1:
-            raise ArgumentError(f"top-p {self.top_p} is not within 0..1.", "1 keeps every token.")
+            raise ArgumentError(f"top-p {self.top_p} is not above 0 and at most 1.", "1 keeps every token.")
         if not 0 <= self.seed < 2**63:
             raise ArgumentError(f"Seed {self.seed} is not a whole number from 0 to 2^63 − 1.", "Choose another.")
         if self.coupled and self.temperature == 0:

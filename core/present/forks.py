@@ -163,6 +163,7 @@ def fork_from(text: str) -> tuple[str, int, str | None, str | None]:
         at = int(index)
     except ValueError as error:
         raise ArgumentError(
-            f"The fork {text[:80]!r} is not understood.", "Write LANE:INDEX, LANE:INDEX=TEXT or LANE:INDEX>MODEL."
+            f"The fork {text[:80]!r} is not understood.",
+            "Write [LANE:]INDEX[=TEXT][>MODEL]: 5, tuned:5, 5>tuned or base:5= heart.",
         ) from error
     return (lane if colon else "base"), at, (target if equals else None), model or None

@@ -230,11 +230,11 @@ def hybrids_from(text: str) -> tuple[Hybrid, ...]:
     """
     lines = [line for line in text.replace(";", "\n").splitlines() if line.strip()]
     found = tuple(hybrid_from(line) for line in lines)
-    names = {hybrid.name for hybrid in found}
-    if not 1 <= len(found) <= MAX_HYBRIDS or len(names) < len(found):
-        raise ArgumentError(
-            f"{len(found)} hybrids with {len(names)} names were given.", f"Give 1 to {MAX_HYBRIDS}, each its own name."
-        )
+    if not 1 <= len(found) <= MAX_HYBRIDS:
+        raise ArgumentError(f"{len(found)} hybrids were given.", f"Give 1 to {MAX_HYBRIDS}.")
+    for hybrid in found:
+        if sum(other.name == hybrid.name for other in found) > 1:
+            raise ArgumentError(f"More than one hybrid is called {hybrid.name!r}.", "Give each a name of its own.")
     return found
 
 

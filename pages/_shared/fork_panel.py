@@ -85,7 +85,7 @@ def draw_picked(
     with st.container(border=True, key=panel_key(panel)):
         left, right = st.columns([8, 1], vertical_alignment="center")
         text = escaped(token_text(answers[lane], index))
-        left.markdown(f"**Token {index} of {escaped(lane_word(lane, hybrids))}'s answer: {text}**")
+        left.markdown(f"**Token {index} (counted from 0) of {escaped(lane_word(lane, hybrids))}'s answer: {text}**")
         right.button("Close", on_click=_drop, args=(panel,), type="tertiary", key=f"close-{panel}", width="stretch")
         try:
             choices = {model: first_choice(token, model) for model in _MODELS}

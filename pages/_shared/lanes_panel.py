@@ -164,7 +164,7 @@ def _stage(run: LiveRun) -> str:
     others = run.worker.n_rows() - sum(request.n_rows for request in run.requests)
     if others < 1:
         return "Writing …"
-    return f"Writing beside {others} {'lane' if others == 1 else 'lanes'} of others …"
+    return f"Writing beside {others} other {'lane' if others == 1 else 'lanes'} …"
 
 
 def _wanted(lane: str, simple: bool) -> bool:

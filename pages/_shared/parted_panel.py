@@ -33,10 +33,11 @@ def draw_parted(report: RunReport) -> None:
     if found.tokens and found.kl is not None:
         rows = [{key: escaped(value) for key, value in row.items()} for row in parted_rows(found, name)]
         st.table(rows, hide_index=True, width="content")
+        given = "the words both answers begin with" if found.at else "the question alone"
         own = "" if chosen == "tuned" else f" {escaped(name)}'s own probabilities are not kept."
         st.caption(
-            f"Probabilities of the next token, given the words both answers begin with.{own} They say what each model "
-            "would write, not which of it is right."
+            f"Probabilities of the next token, given {given}.{own} They say what each model would write, not which "
+            "of it is right."
         )
     for section in sections(base, other):
         _draw_section(report, chosen, section)
@@ -53,7 +54,7 @@ def _draw_section(report: RunReport, chosen: str, section: Section) -> None:
     if section.n_shared is not None:
         st.caption(
             f"{section.n_shared} words stand in both, in the same order, of {section.n_left} and {section.n_right}; "
-            "what only one answer has is marked. The sides scroll together."
+            "what only one answer has is marked. Long ones scroll together."
         )
 
 

@@ -263,7 +263,7 @@ def test_answers_that_are_all_kept_can_be_clicked(visit: Visit, tiny_app: str) -
     page.get_by_role("button", name="Run", exact=True).click()
     expect(lanes(page)).to_have_count(3, timeout=20_000)
     lanes(page).nth(0).locator(".token").nth(4).click()
-    expect(page.locator(".st-key-fork-panel-lanes")).to_contain_text("Token 4 of Base's answer")
+    expect(page.locator(".st-key-fork-panel-lanes")).to_contain_text("Token 4 (counted from 0) of Base's answer")
     assert page.locator("[data-testid=stException]").count() == 0
     assert lane_text(page, 0) == text
 
@@ -288,7 +288,7 @@ def test_an_answer_is_continued_from_a_clicked_token(visit: Visit, tiny_app: str
     before = [lane_text(page, number) for number in range(3)]
     lanes(page).nth(0).locator(".token").nth(4).click()
     panel = page.locator(".st-key-fork-panel-lanes")
-    expect(panel).to_contain_text("Token 4 of Base's answer")
+    expect(panel).to_contain_text("Token 4 (counted from 0) of Base's answer")
     expect(panel).to_be_in_viewport()
     expect(lanes(page).nth(0).locator(".token").nth(4)).to_have_class(re.compile("picked"))
     page.wait_for_timeout(1000)  # the panel glides into view; a menu opened meanwhile closes
@@ -314,7 +314,7 @@ def test_an_answer_is_continued_from_a_clicked_token(visit: Visit, tiny_app: str
     assert fork.locator(".token.parted").count() == 1
     assert fork.bounding_box()["y"] > lanes(page).nth(0).bounding_box()["y"]  # below the others
     fork.locator(".token").nth(2).click()
-    expect(panel).to_contain_text("Token 2 of Fork 1's answer")
+    expect(panel).to_contain_text("Token 2 (counted from 0) of Fork 1's answer")
 
 
 def test_two_thousand_tokens_are_walked_and_scrolled_without_lag(visit: Visit, tiny_app: str, tmp_path: Path) -> None:

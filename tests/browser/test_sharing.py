@@ -17,7 +17,7 @@ def test_two_sessions_at_once_get_the_answers_they_get_alone(visit: Visit, demo_
     ask(first, "What is asthma?")
     lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
     ask(second, "What is a troponin?")
-    expect(second.get_by_text("beside 3 lanes of others")).to_be_visible(timeout=20_000)
+    expect(second.get_by_text("beside 3 other lanes")).to_be_visible(timeout=20_000)
     assert first.locator("[data-testid=lane][data-running=yes]").count() > 0  # both are under way at this moment
     wait_until_done(first)
     wait_until_done(second)
@@ -37,9 +37,9 @@ def test_a_closed_tab_frees_the_worker(visit: Visit, demo_app: str) -> None:
     lanes(first).first.locator(".token").nth(2).wait_for(timeout=30_000)
     ask(second, "What is asthma?")
     lanes(second).first.locator(".token").first.wait_for(timeout=60_000)
-    expect(second.get_by_text("beside 3 lanes of others")).to_be_visible(timeout=20_000)
+    expect(second.get_by_text("beside 3 other lanes")).to_be_visible(timeout=20_000)
     first.close()
-    expect(second.get_by_text("of others")).to_be_hidden(timeout=3_000)  # within one, where nothing else computes
+    expect(second.get_by_text("Writing beside")).to_be_hidden(timeout=3_000)  # within one, where nothing else computes
     assert second.locator("[data-testid=lane][data-running=yes]").count() == 3
     second.get_by_role("button", name="Stop", exact=True).click()
     wait_until_done(second, 20_000)

@@ -46,8 +46,8 @@ def test_a_broken_line_is_refused(text: str) -> None:
 
 
 def test_each_hybrid_needs_its_own_name() -> None:
-    with pytest.raises(ArgumentError, match="its own name"):
-        hybrids_from("a: 1\na: 2")
+    with pytest.raises(ArgumentError, match="More than one hybrid is called 'a'"):
+        hybrids_from("a: 1\nb: 3; a: 2")
 
 
 def test_a_title_says_what_a_hybrid_is_made_of() -> None:
