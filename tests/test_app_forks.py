@@ -157,7 +157,7 @@ def test_shared_noise_is_offered_where_there_is_noise(tiny_app: AppTest) -> None
 
 def test_a_clicked_token_says_what_else_could_stand_there(tiny_app: AppTest) -> None:
     pick(answered(tiny_app), "tuned", 2)
-    assert "Token 2 of Fine\\-tuned's answer" in texts(tiny_app.markdown)
+    assert "Token 2 (counted from 0) of Fine\\-tuned's answer" in texts(tiny_app.markdown)
     assert "Base would put" in texts(tiny_app.markdown)
     assert tiny_app.selectbox(key="fork-model-tuned-2").value == "tuned"
     click(tiny_app, "Close")
