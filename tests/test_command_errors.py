@@ -170,15 +170,3 @@ def test_an_interrupted_command_ends_with_130(llama: TinyFolders, tmp_path: Path
             process.kill()
     assert process.returncode == 130
     assert json.loads(printed)["error"]["kind"] == "Interrupted"
-
-
-def test_help_does_not_wait_for_what_only_a_study_or_a_fine_tune_needs() -> None:
-    look = (
-        "import contextlib, sys; from core.__main__ import main\n"
-        "with contextlib.suppress(SystemExit): main(['ask', '--help'])\n"
-        "print('imported:', *sorted({'peft', 'scipy.stats', 'torch'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", look]
-    seen = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert "usage: python -m core ask" in seen.stdout
-    assert seen.stdout.splitlines()[-1] == "imported: torch"

@@ -6,6 +6,8 @@ import io
 import json
 import math
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 import core
 from core.pair import registry
 from core.present.all_reports import REPORTS
-from tests.command import Outcome, run_command, small_models
+from tests.command import PROJECT, Outcome, run_command, small_models
 from tests.conftest import TinyFolders
 from tests.tiny import N_LAYERS, build_adapter
 
@@ -260,3 +262,15 @@ def test_finetune_reports_its_settings_and_result(llama: TinyFolders, tmp_path: 
     assert report["settings"]["rank"] == 2
     assert report["result"]["adapter_sha256"] == sha256(out / "adapter_model.safetensors")
     assert math.isfinite(report["result"]["heldout_after"]["rows.jsonl"])
+
+
+def test_help_does_not_wait_for_what_only_a_study_or_a_fine_tune_needs() -> None:
+    look = (
+        "import contextlib, sys; from core.__main__ import main\n"
+        "with contextlib.suppress(SystemExit): main(['ask', '--help'])\n"
+        "print('imported:', *sorted({'peft', 'scipy.stats', 'torch'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", look]
+    seen = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True)
+    assert "usage: python -m core ask" in seen.stdout
+    assert seen.stdout.splitlines()[-1] == "imported: torch"

@@ -85,7 +85,6 @@ class GatedLinear(nn.Module):
         self.scaling = change.scaling
         self.layer, self.projection = layer, projection
         self.in_features, self.out_features = base.in_features, base.out_features
-        self._place = layer, projection
 
     @property
     def weight(self) -> Tensor:
@@ -99,7 +98,7 @@ class GatedLinear(nn.Module):
             raise UnboundGatesError("A gated model was run without gates.")
         base: Any = self._modules["base"]
         y = linear(x, base._parameters["weight"], base._parameters["bias"])
-        switch = gates.switches.get(self._place)
+        switch = gates.switches.get((self.layer, self.projection))
         return y if switch is None else self._add(y, x, switch)
 
     def _add(self, y: Tensor, x: Tensor, switch: Switch) -> Tensor:

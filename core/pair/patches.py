@@ -10,7 +10,7 @@ Source: interchange interventions (Vig et al. 2020; Meng et al. 2022); site name
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,6 @@ from core.pair.twin import with_replaced
 
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 WHOLE_RESIDUAL = SITES[:3]
-_HOOKED = ("self_attn", "post_attention_layernorm", "mlp")
 
 _Donors = Mapping[int, int]  # row → the row whose activation it gets
 
@@ -112,17 +111,14 @@ def with_patches(decoder: Any, patches: Sequence[RowPatch]) -> Any:
 
 def _patched(layer: Any, sites: Mapping[str, _Donors]) -> Any:
     own = _copied(layer)
-    own._modules = {**layer._modules, **{name: _copied(layer._modules[name]) for name in _HOOKED}}
-    if (donors := sites.get("resid_pre")) is not None:
-        own.register_forward_pre_hook(partial(_before_layer, donors))
-    if (donors := sites.get("attn_out")) is not None:
-        own.self_attn.register_forward_hook(partial(_after_attention, donors))
-    if (donors := sites.get("resid_mid")) is not None:
-        own.post_attention_layernorm.register_forward_pre_hook(partial(_between, donors))
-    if (donors := sites.get("mlp_out")) is not None:
-        own.mlp.register_forward_hook(partial(_after, donors))
-    if (donors := sites.get("resid_post")) is not None:
-        own.register_forward_hook(partial(_after, donors))
+    own._modules = dict(layer._modules)
+    for site, donors in sites.items():
+        name, is_before, hook = _HOOKS[site]
+        if name:
+            own._modules[name] = _copied(layer._modules[name])
+        module = own.get_submodule(name)
+        register = module.register_forward_pre_hook if is_before else module.register_forward_hook
+        register(partial(hook, donors))
     return own
 
 
@@ -160,3 +156,13 @@ def _copied_rows(states: Tensor, donors: _Donors) -> Tensor:
     for recipient, donor in donors.items():
         changed[recipient] = states[donor]
     return changed
+
+
+# By site: which module of a layer ("" is the layer itself), whether before it runs, and how its rows are copied there.
+_HOOKS: dict[str, tuple[str, bool, Callable[..., Any]]] = {
+    "resid_pre": ("", True, _before_layer),
+    "attn_out": ("self_attn", False, _after_attention),
+    "resid_mid": ("post_attention_layernorm", True, _between),
+    "mlp_out": ("mlp", False, _after),
+    "resid_post": ("", False, _after),
+}

@@ -232,9 +232,10 @@ def hybrids_from(text: str) -> tuple[Hybrid, ...]:
     found = tuple(hybrid_from(line) for line in lines)
     if not 1 <= len(found) <= MAX_HYBRIDS:
         raise ArgumentError(f"{len(found)} hybrids were given.", f"Give 1 to {MAX_HYBRIDS}.")
-    for hybrid in found:
-        if sum(other.name == hybrid.name for other in found) > 1:
-            raise ArgumentError(f"More than one hybrid is called {hybrid.name!r}.", "Give each a name of its own.")
+    names = [hybrid.name for hybrid in found]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ArgumentError(f"More than one hybrid is called {twice!r}.", "Give each a name of its own.")
     return found
 
 

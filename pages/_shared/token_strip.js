@@ -1,7 +1,7 @@
 // Lanes of text as tokens, side by side or stacked: coloured by a fixed scale, with numbers on hover or focus.
 // Draws only what Python sends; every text goes through textContent, model output is untrusted.
 
-const LEAST_REM = 16, GAP_REM = 1.2;  // how wide a lane must at least be, and what lies between two
+const LEAST_REM = 16;  // how wide a lane must at least be to stand beside another
 
 function channels(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
@@ -248,10 +248,12 @@ function reveal(panel, looks = 40) {
 
 // As many columns as there is room for, or fewer where as few rows are then fuller: five lanes stand as three and two.
 function spread(root) {
-  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const most = Math.max(1, Math.floor((root.clientWidth / rem + GAP_REM) / (LEAST_REM + GAP_REM)));
-  const rows = Math.max(1, Math.ceil(root.childElementCount / most));
-  root.style.gridTemplateColumns = `repeat(${Math.max(1, Math.ceil(root.childElementCount / rows))}, minmax(0, 1fr))`;
+  const least = LEAST_REM * parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const gap = parseFloat(getComputedStyle(root).columnGap);
+  const most = Math.max(1, Math.floor((root.clientWidth + gap) / (least + gap)));
+  const lanes = Math.max(1, root.childElementCount);
+  const columns = Math.ceil(lanes / Math.ceil(lanes / most));
+  root.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
 }
 
 export default function (component) {

@@ -210,24 +210,26 @@ def test_a_downloaded_run_can_be_uploaded_into_another_session(visit: Visit, tin
     assert lane_text(other, 2) != text[2]
 
 
-def test_a_second_hybrid_stands_beside_the_first(visit: Visit, tiny_app: str) -> None:
-    page = visit(tiny_app)
+def asked_of_two_hybrids(visit: Visit, address: str) -> Page:
+    """A finished run of four lanes."""
+    page = visit(address)
     page.get_by_role("button", name="Add a hybrid").click()
     page.get_by_role("textbox", name="its name").wait_for()
     ask(page, "What is asthma?")
     expect(lanes(page)).to_have_count(4, timeout=20_000)
     wait_until_done(page)
+    return page
+
+
+def test_a_second_hybrid_stands_beside_the_first(visit: Visit, tiny_app: str) -> None:
+    page = asked_of_two_hybrids(visit, tiny_app)
     titles = lanes(page).locator(".title").all_text_contents()
     assert [title.split(" (")[0] for title in titles] == ["Base", "Hybrid", "Hybrid 2", "Fine-tuned"]
     assert lane_text(page, 1) != lane_text(page, 2)
 
 
 def test_no_lane_stands_alone_under_the_others(visit: Visit, tiny_app: str) -> None:
-    page = visit(tiny_app)
-    page.get_by_role("button", name="Add a hybrid").click()
-    page.get_by_role("textbox", name="its name").wait_for()
-    ask(page, "What is asthma?")
-    wait_until_done(page)
+    page = asked_of_two_hybrids(visit, tiny_app)
     for width, rows in ((1900, [4]), (1100, [2, 2]), (420, [1, 1, 1, 1])):
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_timeout(1000)

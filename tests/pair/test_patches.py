@@ -236,26 +236,6 @@ def test_threads_do_not_disturb_each_other(pair: Pair) -> None:
     assert wrong == []
 
 
-def test_runs_beside_a_patched_one_are_not_patched(pair: Pair) -> None:
-    plain, patches = prefilled(pair, three(pair)), [RowPatch("attn_out", (2,), BASE, TUNED)]
-    expected = prefilled(pair, three(pair), patches)
-    assert apart(expected, plain) > 0.1
-    stop, beside = threading.Event(), []
-
-    def run() -> None:
-        while not stop.is_set():
-            beside.append(torch.equal(prefilled(pair, three(pair)), plain))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    patched = [torch.equal(prefilled(pair, three(pair), patches), expected) for _ in range(30)]
-    stop.set()
-    thread.join()
-    assert all(patched)
-    assert len(beside) > 1
-    assert all(beside)
-
-
 def test_nothing_stays_bound_when_a_pass_fails(pair: Pair) -> None:
     with pytest.raises(IndexError):
         pair.hidden(pair.ids([[10**6]] * 3), three(pair), patches=[RowPatch("mlp_out", (0,), BASE, TUNED)])
