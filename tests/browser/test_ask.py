@@ -255,11 +255,7 @@ def test_texts_begin_on_one_line_however_long_a_name_is(visit: Visit, tiny_app: 
 
 def test_answers_that_are_all_kept_can_be_clicked(visit: Visit, tiny_app: str) -> None:
     """A hybrid taken away leaves a run that has nothing to ask of the worker."""
-    page = visit(tiny_app)
-    page.get_by_role("button", name="Add a hybrid").click()
-    page.get_by_role("textbox", name="its name").wait_for()
-    ask(page, "What is asthma?")
-    wait_until_done(page)
+    page = asked_of_two_hybrids(visit, tiny_app)
     text = lane_text(page, 0)
     page.get_by_role("button", name="Remove").last.click()
     page.get_by_role("button", name="Run", exact=True).click()
